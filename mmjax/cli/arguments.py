@@ -167,7 +167,8 @@ def check_output_folder(flag: str, path: Path | str) -> None:
         _try_to_write(folder)
       return
     if folder.exists():
-      kind = 'is' if folder == path else f'is inside {folder}, which is'
+      is_whole = folder == Path(flag.rpartition('=')[2])
+      kind = 'is' if is_whole else f'is inside {folder}, which is'
       raise ConfigError(
         f'{flag} {kind} a file; name a folder, or move the file away'
       )
@@ -184,8 +185,12 @@ def _try_to_write(folder: Path) -> None:
     raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
-def check_image_output(path: str) -> None:
+def check_image_output(path: str, *, makes_folder: bool = False) -> None:
   """Refuses a path that no image can be written to, before any work.
+
+  Args:
+    path: what the user wrote behind --output=.
+    makes_folder: whether the command makes the folder of the image.
 
   Raises:
     ConfigError: if it has no ending of an image, or as `check_output_file`.
@@ -194,4 +199,8 @@ def check_image_output(path: str) -> None:
     raise ConfigError(
       f'--output={path} should end in {", ".join(_IMAGE_ENDINGS)}'
     )
-  check_output_file(f'--output={path}', path)
+  flag = f'--output={path}'
+  if makes_folder and not Path(path).exists():
+    check_output_folder(flag, Path(path).parent)
+  else:
+    check_output_file(flag, path)

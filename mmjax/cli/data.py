@@ -297,7 +297,7 @@ def _show(options: argparse.Namespace) -> None:
   if options.fields:
     overrides.override(config, [('data.fields', options.fields)])
   if options.output:
-    arguments.check_image_output(options.output)
+    arguments.check_image_output(options.output, makes_folder=True)
   if options.tokenizer:
     with arguments.naming(f'--tokenizer={options.tokenizer}', 'read'):
       pathlib.Path(options.tokenizer).open('rb').close()

@@ -36,12 +36,12 @@ def main(argv: list[str]) -> int:
   arguments.check_model(args.model)
   if kind != 'text':
     arguments.check_file(f'--{kind}={query}', kind, query)
+  if args.output:
+    arguments.check_image_output(args.output)
   from mmjax.inference import index
 
   path = pathlib.Path(args.index)
   found = index.load(path)
-  if args.output:
-    arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import encoders, opened, searching
   from mmjax.training import startup

@@ -45,7 +45,11 @@ CONFIG = 'def get_config():\n  return {}\n'
       'embed RUN --images=no.png --output=/proc/x.npz',
       '--output=/proc/x.npz: cannot write it',
     ),
-    ('data show d --output=FOLDER/no/x.png', 'there is no folder FOLDER/no'),
+    ('data show d --output=FILE/x.png', 'is inside FILE, which is a file'),
+    (
+      'search RUN --index=i --text=a --output=no/x.png',
+      '--output=no/x.png: there is no folder no',
+    ),
     (
       'data show d --tokenizer=FOLDER',
       '--tokenizer=FOLDER: cannot read it: is',
