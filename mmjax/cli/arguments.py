@@ -144,7 +144,7 @@ def check_output_file(flag: str, path: Path | str) -> None:
   if not path.absolute().parent.is_dir():
     raise ConfigError(f'{flag}: there is no folder {path.parent}')
   with naming(flag, 'write'):
-    if path.exists():
+    if path.is_file():
       path.open('ab').close()
     else:
       _try_to_write(path.absolute().parent)
