@@ -71,11 +71,14 @@ class Tokens:
     mask: [B, N] bool, True where a token is real.
     pooled: [B, D] one vector an example; of no meaning where `mask` is all
       False.
+    levels: [n, B, N, D] the tokens as n lower blocks of an encoder have them,
+      for a decoder that adds them; None for most.
   """
 
   values: Array
   mask: Array
   pooled: Array
+  levels: Array | None = None
 
   @classmethod
   def of(cls, values: Array, mask: Array | None = None) -> 'Tokens':

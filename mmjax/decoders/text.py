@@ -225,7 +225,7 @@ class TextDecoder(logits.LogitWriter):
     """Transforms an encoded text, with its context, to features.
 
     Args:
-      text: returned by `encode_text`.
+      text: returned by `encode_text`, with `levels` for the first blocks.
       context: values [B, N, E], with cross-attention.
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't count from 0.
@@ -247,7 +247,9 @@ class TextDecoder(logits.LogitWriter):
     )
     if context is not None:
       context = mnn.Context(context.values, context.mask)
-    x, _ = self.blocks(text.values, context, visible, train=train)
+    x, _ = self.blocks(
+      text.values, context, visible, added=text.levels, train=train
+    )
     return self.last_norm(x) if self.final_norm else x
 
   def init_cache(
@@ -281,6 +283,7 @@ class TextDecoder(logits.LogitWriter):
     *,
     positions: Array | None = None,
     prefix: Array | None = None,
+    levels: Array | None = None,
   ) -> tuple[Array, cache_lib.DecoderCache]:
     """Transforms new tokens to features, after those that the cache holds.
 
@@ -295,9 +298,8 @@ class TextDecoder(logits.LogitWriter):
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't simply count the tokens. Those of later tokens follow the
         largest.
-      prefix: [B, T], True for tokens that attend to each other in both
-        directions (a prefix language model, Raffel et al. 2020), or numbers
-        as in `mmjax.nn.Visible`.
+      prefix: [B, T], as in `mmjax.nn.Visible` (Raffel et al. 2020).
+      levels: [n, B, T, D], added after the first blocks; None for nothing.
 
     Returns:
       Features [B, T, D] and the cache after these tokens.
@@ -306,13 +308,12 @@ class TextDecoder(logits.LogitWriter):
       ConfigError: for `positions` beside relative ones or a window, full cache.
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
-    rotary = positions
-    positions, next_position = cache.extend_positions(mask, positions)
+    places, next_position = cache.extend_positions(mask, positions)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
-    visible = self._find_visible(filled, allowed, rotary, positions)
+    visible = self._find_visible(filled, allowed, positions, places)
     context_mask = cache.context_mask if context is None else context.mask
     values = None if context is None else context.values
-    x = cache.check_room(self._embed_at(tokens, positions))  # [B, T, D]
+    x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
     unimodal = None
     if self.unimodal_depth:
       x, unimodal = self._decode_unimodal(x, visible, cache)
@@ -321,6 +322,7 @@ class TextDecoder(logits.LogitWriter):
       None if context_mask is None else mnn.Context(values, context_mask),
       visible,
       mnn.Decoding(cache.blocks, cache.index),
+      added=levels,
       train=False,
     )
     x = self.last_norm(x) if self.final_norm else x
@@ -367,11 +369,8 @@ class TextDecoder(logits.LogitWriter):
     self, filled: Array, allowed: Array, rotary: Array | None, positions: Array
   ) -> mnn.Visible:
     """What new tokens at positions [B, T] may attend to in a cache."""
-    visible = mnn.Visible(
-      allowed,
-      bias=self._compute_bias(filled, rotary, positions),
-      positions=positions,
-    )
+    bias = self._compute_bias(filled, rotary, positions)
+    visible = mnn.Visible(allowed, bias=bias, positions=positions)
     if self.window is None:
       return visible
     if rotary is not None:

@@ -1,10 +1,12 @@
 """A vision transformer for images and videos of any size."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import einops
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
@@ -20,7 +22,8 @@ class PackedViT(nn.Module):
   Several are packed in one row as in NaViT (Dehghani et al. 2023, section 2.1).
   Positions are rotary, by row and column, and neighbouring patches are merged
   at the end, as in Qwen2-VL (Wang et al. 2024, section 2.1); with windows as in
-  Qwen2.5-VL (Bai et al. 2025, section 2.1.1).
+  Qwen2.5-VL (Bai et al. 2025, section 2.1.1); with learned positions besides
+  and levels as in Qwen3-VL (Bai et al. 2025, section 2).
 
   Attributes:
     width: number of features D.
@@ -34,6 +37,11 @@ class PackedViT(nn.Module):
     window: side of a window of an image in tokens; 0 for none.
     window_layers: numbers of the blocks in which patches attend to their window
       alone.
+    patch_bias: whether the patch projection has a bias.
+    position_grid: rows and columns of a learned position table, which is
+      resized to each image's grid; None for none.
+    level_layers: numbers of the blocks whose outputs are the `levels` of the
+      result, each merged by itself, lowest first (DeepStack, Meng et al. 2024).
     rope_theta: base of the rotary positions.
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
@@ -51,6 +59,9 @@ class PackedViT(nn.Module):
   frames: Size = 2
   window: int = 0
   window_layers: Sequence[int] = ()
+  patch_bias: bool = False
+  position_grid: Sequence[int] | None = None
+  level_layers: Sequence[int] = ()
   rope_theta: Positive = 1e4
   block: Mapping[str, Any] | None = None
   scan: bool = True
@@ -139,7 +150,8 @@ class PackedViT(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, S / M, E]; pooled is their mean.
+      Tokens: values [B, S / M, E]; pooled is their mean; levels are
+      [n, B, S / M, E] with `level_layers`, else None.
 
     Raises:
       ConfigError: if the pixels are not floats, S is not divisible by M, or
@@ -150,13 +162,15 @@ class PackedViT(nn.Module):
     pairs = self.width // self.num_heads // 4
     x = mnn.Dense(
       self.width,
-      use_bias=False,
+      use_bias=self.patch_bias,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')
       ),
       dtype=self.dtype,
       name='patches',
     )(patches)  # [B, S, D]
+    x = self._add_positions(x, positions, segments)
+    hidden = {number + 1: None for number in self.level_layers}
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -176,25 +190,64 @@ class PackedViT(nn.Module):
       x,
       visible=mnn.Visible(segments=segments, positions=positions),
       local_segments=windows,
+      hidden=hidden,
       train=train,
     )
-    x = mnn.make_norm(
-      block.get('norm', 'layernorm'),
-      block.get('norm_epsilon', 1e-6),
-      self.dtype,
-      name='last_norm',
-    )(x)
-    x = einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge_size**2)
-    x = mnn.Mlp(
-      self.out_width,
-      self.merge_size**2 * self.width,
-      dtype=self.dtype,
-      name='merger',
-    )(x, train=train)  # [B, S / M, E]
+    levels = [
+      self._merger(f'level_merger_{i}')(
+        self._norm(f'level_norm_{i}')(self._join(y)), train=train
+      )
+      for i, y in enumerate(hidden.values())
+    ]
+    x = self._join(self._norm('last_norm')(x))
+    x = self._merger('merger')(x, train=train)  # [B, S / M, E]
     mask = segments[:, :: self.merge_size**2] > 0  # [B, S / M]
     pooled = mnn.pool('mean', x, mask)  # [B, E]
     self.sow('intermediates', 'pooled', pooled)
-    return Tokens(x, mask, pooled)
+    return Tokens(x, mask, pooled, jnp.stack(levels) if levels else None)
+
+  def _join(self, x: Array) -> Array:
+    """Joins the patches of each token: [B, S / M, M * D]."""
+    return einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge_size**2)
+
+  def _norm(self, name: str) -> nn.Module:
+    block = self.block or {}
+    return mnn.make_norm(
+      block.get('norm', 'layernorm'),
+      block.get('norm_epsilon', 1e-6),
+      self.dtype,
+      name=name,
+    )
+
+  def _merger(self, name: str) -> nn.Module:
+    return mnn.Mlp(
+      self.out_width,
+      self.merge_size**2 * self.width,
+      dtype=self.dtype,
+      name=name,
+    )
+
+  def _add_positions(self, x: Array, places: Array, segments: Array) -> Array:
+    """Adds learned positions to patches [B, S, D], by row and column."""
+    if self.position_grid is None:
+      return x
+    table = self.param(
+      'positions_table',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'embed')
+      ),
+      (math.prod(self.position_grid), self.width),
+      jnp.float32,
+    ).astype(self.dtype)
+    # The last row and column of each patch's image, as of its segment.
+    number = segments.shape[1] + 1
+    last = jax.vmap(
+      lambda places, segments: jax.ops.segment_max(
+        places, segments, num_segments=number
+      )[segments]
+    )(places, segments)  # [B, S, 2]
+    grid = table.reshape(*self.position_grid, self.width)
+    return x + ops.sample_positions(grid, places, last + 1)
 
   def _check(self, patches: Array, windows: Array | None) -> None:
     ops.check_pixels(patches)

@@ -230,7 +230,7 @@ class RunThatChats:
 
 
 # Keys of batches with images, which have sizes of their own.
-_MEDIA = ('image', 'patches')
+_MEDIA = ('image', 'image_layout', 'patches')
 # Greedy and without a penalty.
 _NEUTRAL: Mapping[str, float] = {
   'temperature': 0.0,

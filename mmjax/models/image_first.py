@@ -30,8 +30,16 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
 
     Raises:
       ConfigError: for images whose tokens attend to each other in both
-        directions although words do not.
+        directions although words do not, that end rows, or whose levels are
+        added in the decoder.
     """
+    if model.image_newline or getattr(model.vision, 'level_layers', ()):
+      raise ConfigError(
+        'the images of this model have more than one vector a token, or '
+        'tokens between rows, which one image before captions or answers is '
+        'not trained with here; train it on conversations, with '
+        'model.name=interleaved'
+      )
     if model.image_blocks:
       raise ConfigError(
         'the images of this model attend to themselves in both directions, '

@@ -91,12 +91,16 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   et al. 2024) with `prefix` besides; Qwen2-VL (Wang et al. 2024) with a
   `PackedViT`, which needs no projector; BLIP-2 (Li et al. 2023) with a
   `QueryTransformer` and, where its language model is a T5, an `encoder`; Gemma
-  3 (Gemma Team 2025) with `image_blocks`.
+  3 (Gemma Team 2025) with `image_blocks`; LLaVA-OneVision (Li et al. 2024) with
+  `image_newline`.
 
   Attributes:
     placeholders: ids of the tokens that images replace.
     image_blocks: whether the tokens of an image attend to each other in both
       directions, and all others to those before them alone (Gemma 3).
+    image_newline: whether a learned token ends each row of an image of tiles,
+      whose tokens have the order of `mmjax.ops.anyres`; without an order, one
+      stands behind the tokens of each image.
     output_text: the feature of conversations that it is trained on; '' for the
       batch's `text`.
     output_images: the features of their images, in the order in which a
@@ -106,6 +110,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   placeholders: Sequence[int]
   image_blocks: bool = False
+  image_newline: bool = False
   output_text: str = ''
   output_images: Sequence[str] = ()
   image_tokens: int = 0
@@ -114,10 +119,26 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   def setup(self):
     super().setup()
+    if getattr(self.vision, 'level_layers', ()) and (
+      self.encoder is not None or self.projector is not None
+    ):
+      raise ConfigError(
+        'model.vision.level_layers are added in the decoder as they are, with '
+        'neither an encoder nor a projector; leave these out'
+      )
     if self.output_text and (self.encoder is not None or self.prefix):
       raise ConfigError(
         'this model is not trained on conversations: only a causal decoder of '
         'images and words is; use another'
+      )
+    if self.image_newline:
+      self.newline = self.param(
+        'newline',
+        nn.with_logical_partitioning(
+          nn.initializers.normal(self.decoder.width**-0.5), ('embed',)
+        ),
+        (self.decoder.width,),
+        jnp.float32,
       )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -129,12 +150,15 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         it may stand anywhere, as it takes no position there. The images are
         `image` [B, n, H, W, C], n images a text, those that a text lacks last;
         or `patches`, arguments of `PackedViT.encode_patches` by name. Both may
-        be missing. `text_positions` [B, T, A] are rotary positions that don't
-        simply count, and `prefix` [B, T] is True for the tokens that attend to
-        each other in both directions; without it, they are all or none, as the
-        field `prefix` says. With an encoder, also `answer` [B, A], beginning
-        with `bos_id`, and its mask. With `output_text`, the arrays are those of
-        `mmjax.data.features.Turns` and of the features of its images.
+        be missing. With `image_newline`, `image_layout` may have the arrays
+        [B, N, 4] of `mmjax.ops.anyres.Layout` by name, of all tokens of a
+        text's images. `text_positions` [B, T, A] are rotary positions that
+        don't simply count, and `prefix` [B, T] is True for the tokens that
+        attend to each other in both directions; without it, they are all or
+        none, as the field `prefix` says. With an encoder, also `answer` [B, A],
+        beginning with `bos_id`, and its mask. With `output_text`, the arrays
+        are those of `mmjax.data.features.Turns` and of the features of its
+        images.
       train: whether dropout is on.
 
     Returns:
@@ -147,7 +171,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       batch |= {
         key: batch[key][:, :-1] for key in batch if key.startswith('text')
       }
-    x, mask = self.embed(batch, train=train), _get_text_mask(batch)  # [B, T, D]
+    x, levels = self._embed_levels(batch, train=train)  # [B, T, D]
+    mask = _get_text_mask(batch)
     if self.encoder is not None:
       answer_mask = batch.get('answer_mask')
       logits = self.decoder(
@@ -163,7 +188,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       x, mask, positions=positions if counts else None, train=train
     )
     x = self.decoder.compute_features(
-      text,
+      text.replace(levels=levels),
       positions=positions,
       prefix=self._find_prefix(batch, mask),
       segments=batch.get('text_segments'),
@@ -179,20 +204,57 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     if 'patches' in batch:
       encoded = self.vision.encode_patches(**batch['patches'], train=train)
       values = self._project(encoded.values, train=train)
-      return Tokens(values, encoded.mask, values[:, 0])
-    if 'image' in batch:
-      return self._encode(batch['image'], train=train)
-    return None
+      return Tokens(values, encoded.mask, values[:, 0], encoded.levels)
+    if 'image' not in batch:
+      return None
+    tokens = self._encode(batch['image'], train=train)
+    if not self.image_newline:
+      return tokens
+    if 'image_layout' in batch:
+      return self._lay_out(tokens, **batch['image_layout'])
+    return self._end_images(tokens, batch['image'].shape[1])
+
+  def _lay_out(self, tokens: Tokens, sources: Array, weights: Array) -> Tokens:
+    """Weighted means [B, N, D] of tokens [B, S, D], by `anyres.Layout`."""
+    ends = self._make_newlines(tokens.values)
+    tiles = jnp.concatenate([ends, tokens.values], axis=1)  # [B, 1 + S, D]
+    values = sum(
+      jnp.take_along_axis(tiles, sources[:, :, i, None], axis=1)
+      * weights[:, :, i, None].astype(tiles.dtype)
+      for i in range(sources.shape[2])
+    )  # [B, N, D]
+    return Tokens(values, (weights > 0).any(axis=2), values[:, 0])
+
+  def _end_images(self, tokens: Tokens, number: int) -> Tokens:
+    """Puts the newline behind each of n images: [B, n * (N + 1), D]."""
+    batch, _, width = tokens.values.shape
+    values = tokens.values.reshape(batch, number, -1, width)
+    ends = self._make_newlines(values)
+    values = jnp.concatenate([values, ends], axis=2).reshape(batch, -1, width)
+    mask = tokens.mask.reshape(batch, number, -1)
+    mask = jnp.concatenate([mask, mask[:, :, :1]], axis=2)
+    return Tokens(values, mask.reshape(batch, -1), values[:, 0])
+
+  def _make_newlines(self, values: Array) -> Array:
+    """One for each row of tokens [..., N, D]: [..., 1, D]."""
+    shape = (*values.shape[:-2], 1, values.shape[-1])
+    return jnp.broadcast_to(self.newline.astype(values.dtype), shape)
 
   def embed(self, batch: Batch, *, train: bool = False) -> Array:
     """Vectors [B, T, D] of texts, images in the place of placeholders."""
+    return self._embed_levels(batch, train=train)[0]
+
+  def _embed_levels(
+    self, batch: Batch, *, train: bool = False
+  ) -> tuple[Array, Array | None]:
+    """The same, and levels [n, B, T, D] of the images, 0 elsewhere."""
     ids = batch['text']
     replaced = jnp.isin(ids, jnp.asarray(tuple(self.placeholders)))  # [B, T]
     # A placeholder need not have a word vector.
     words = self.decoder.embed(jnp.where(replaced, 0, ids))  # [B, T, D]
     images = self.encode_images(batch, train=train)
     if images is None:
-      return words
+      return words, None
     each = batch['image'].shape[1] if 'image' in batch else 1
     number = images.values.shape[1] // each
     if self.image_tokens and number != self.image_tokens:
@@ -204,7 +266,11 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     which = jnp.cumsum(replaced, axis=1) - 1
     which = jnp.clip(which, 0, images.values.shape[1] - 1)  # [B, T] in 0..N-1
     vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
-    return jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
+    x = jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
+    if images.levels is None:
+      return x, None
+    levels = jnp.take_along_axis(images.levels, which[None, :, :, None], axis=2)
+    return x, jnp.where(replaced[None, :, :, None], levels, 0)
 
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
@@ -221,12 +287,14 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
     )
+    vectors, levels = self._embed_levels(batch)
     x, cache = self.decoder.compute_features_cached(
-      self.embed(batch),
+      vectors,
       cache,
       mask,
       positions=positions,
       prefix=self._find_prefix(batch, mask),
+      levels=levels,
     )
     return self.next_logits(x, mask), cache, (batch['text'], mask)
 

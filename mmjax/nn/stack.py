@@ -68,6 +68,7 @@ class Stack(nn.Module):
     *,
     condition: Array | None = None,
     local_segments: Array | None = None,
+    added: Array | None = None,
     stop: int | None = None,
     hidden: dict[int, Array] | None = None,
     train: bool,
@@ -87,6 +88,8 @@ class Stack(nn.Module):
       condition: [B, C], the same in all blocks, if they are `modulated`; or
         [L, B, C], each block's own.
       local_segments: [B, T], instead of `visible.segments` in `local_layers`.
+      added: [n, B, T, D], what is added to the tokens after each of the first n
+        blocks (DeepStack, Meng et al. 2024); None for nothing.
       stop: number of blocks that count; those after them, which have parameters
         all the same, change nothing. None means all.
       hidden: its keys are numbers of blocks, 0 to L; their values become the
@@ -98,13 +101,15 @@ class Stack(nn.Module):
 
     Raises:
       ConfigError: for an unknown `remat`, a `drop_path` outside [0, 1), a
-        `stop` outside 0..L, local layers without a window or `local_segments`
-        and `visible.segments`, or a window without local layers.
+        `stop` outside 0..L, more `added` than blocks, local layers without a
+        window or `local_segments` and `visible.segments`, or a window without
+        local layers.
     """
     if self.depth == 0:
       _fill(hidden, x.astype(self.dtype), ())
       return x.astype(self.dtype), None if decoding is None else decoding.cache
     self._check(visible, local_segments, stop)
+    self._check_added(added)
     has_drop_path = self.drop_path > 0
     by_layer = condition is not None and condition.ndim == 3
     shared, conditions = (None, condition) if by_layer else (condition, None)
@@ -121,6 +126,7 @@ class Stack(nn.Module):
         train=train,
         **({} if chosen is None else {'condition': chosen}),
       )
+      y = y if added is None else y + _take_added(added, number, y.dtype)
       y = y if stop is None else jnp.where(number < stop, y, x)
       return y, (cache, None if hidden is None else y)
 
@@ -200,6 +206,13 @@ class Stack(nn.Module):
         'set local_layers or leave it out'
       )
 
+  def _check_added(self, added: Array | None) -> None:
+    if added is not None and len(added) > self.depth:
+      raise ConfigError(
+        f'{len(added)} levels are added after as many blocks, but there are '
+        f'{self.depth}; use a deeper stack or fewer levels'
+      )
+
   def make_block(self, name: str) -> block_lib.Block:
     """Makes one layer; a subclass with other layers makes its own."""
     return block_lib.Block(
@@ -210,6 +223,12 @@ class Stack(nn.Module):
       dtype=self.dtype,
       name=name,
     )
+
+
+def _take_added(added: Array, number: Array, dtype: Any) -> Array:
+  """What is added after a block, by its number; zeros behind the last."""
+  own = added[jnp.minimum(number, len(added) - 1)]
+  return jnp.where(number < len(added), own, 0).astype(dtype)
 
 
 def _fill(

@@ -44,6 +44,7 @@ from mmjax.ops.positions import (
   resize_positions,
   rotary,
   rotary_frequencies,
+  sample_positions,
 )
 from mmjax.ops.sampling import (
   filter_each,
@@ -97,6 +98,7 @@ __all__ = [
   'same_blocks',
   'sample',
   'sample_each',
+  'sample_positions',
   'sample_token',
   'sincos_1d',
   'sincos_2d',

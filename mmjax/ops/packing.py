@@ -38,7 +38,14 @@ class Grid:
 
 
 def fit_size(
-  height: int, width: int, side: int, min_pixels: int, max_pixels: int
+  height: int,
+  width: int,
+  side: int,
+  min_pixels: int,
+  max_pixels: int,
+  *,
+  frames: int = 1,
+  counted: int = 1,
 ) -> tuple[int, int]:
   """Finds the nearest size in whole tokens with an allowed number of pixels.
 
@@ -48,6 +55,8 @@ def fit_size(
     side: side of a token in pixels.
     min_pixels: smallest number of pixels.
     max_pixels: largest number of pixels.
+    frames: number of frames that share the pixels.
+    counted: number of frames whose pixels are compared with the bounds.
 
   Returns:
     (height, width), multiples of `side`.
@@ -61,15 +70,15 @@ def fit_size(
       f'it to at most {_LONGEST} to 1'
     )
   sides = [round(length / side) * side for length in (height, width)]
-  area = math.prod(sides)
+  area = counted * math.prod(sides)
   if area > max_pixels:
-    shrink = math.sqrt(height * width / max_pixels)
+    shrink = math.sqrt(frames * height * width / max_pixels)
     sides = [
       max(side, math.floor(length / shrink / side) * side)
       for length in (height, width)
     ]
   elif area < min_pixels:
-    grow = math.sqrt(min_pixels / (height * width))
+    grow = math.sqrt(min_pixels / (frames * height * width))
     sides = [
       math.ceil(length * grow / side) * side for length in (height, width)
     ]

@@ -19,6 +19,7 @@ def rotary(
   scaling: Mapping[str, Any] | None = None,
   sections: Sequence[int] | None = None,
   axial: bool = False,
+  interleaved: bool = False,
   frequencies: Float[Array, ' P'] | None = None,
 ) -> Float[Array, 'B T H K']:
   """Applies rotary position embeddings (RoPE; Su et al. 2021, equation 34).
@@ -37,6 +38,9 @@ def rotary(
       section 2.1). Positions with a single axis are used for all sections.
     axial: whether the frequencies restart in each section, as for the patches
       of an image, instead of continuing.
+    interleaved: whether the axes take turns, pair by pair, as long as an axis
+      has pairs left, and the first one has the rest (Qwen3-VL, Bai et al. 2025,
+      section 2).
     frequencies: those of `rotary_frequencies`, where they aren't constant,
       [K / 2], instead of `theta` and `scaling`; None to compute them.
 
@@ -77,7 +81,7 @@ def rotary(
       jnp.float32,
     )
   if positions.ndim == 3:
-    axis = np.repeat(np.arange(len(sections)), sections)
+    axis = _find_axes(sections, interleaved=interleaved)
     positions = positions[:, :, axis]  # [B, T, K / 2]
   else:
     positions = positions[:, :, None]  # [B, T, 1]
@@ -89,6 +93,19 @@ def rotary(
     [first * cos - second * sin, second * cos + first * sin], axis=-1
   )
   return rotated.astype(x.dtype)
+
+
+def _find_axes(sections: Sequence[int], *, interleaved: bool) -> np.ndarray:
+  """The axis that rotates each pair of features, [K / 2].
+
+  With sections of 4, 2 and 1: 0 0 0 0 1 1 2, interleaved 0 1 2 0 1 0 0.
+  """
+  if not interleaved:
+    return np.repeat(np.arange(len(sections)), sections)
+  axes = np.zeros(sum(sections), np.int64)
+  for axis, number in enumerate(sections[1:], 1):
+    axes[axis : number * len(sections) : len(sections)] = axis
+  return axes
 
 
 def rotary_frequencies(
@@ -238,6 +255,39 @@ def positions_on_grids(
     _linear(table.shape[1], grids[:, 1:], columns),
     table,
   )
+
+
+def sample_positions(
+  table: Float[Array, 'R C D'],
+  places: Int[Array, 'B N 2'],
+  grids: Int[Array, 'B N 2'],
+) -> Float[Array, 'B N D']:
+  """Resizes a grid of positions bilinearly to the grid of each patch's image.
+
+  Corners are aligned: the outer patches have the outer positions, as in
+  Qwen3-VL (Bai et al. 2025).
+
+  Args:
+    table: grid of positions [R, C, D].
+    places: row and column of each patch in its image [B, N, 2].
+    grids: rows and columns of its image, at least 1, [B, N, 2].
+
+  Returns:
+    The positions [B, N, D], in the dtype of `table`.
+  """
+  last = jnp.asarray(table.shape[:2]) - 1
+  exact = places * last[None, None] / jnp.maximum(grids - 1, 1)
+  low = jnp.floor(exact).astype(jnp.int32)
+  part = (exact - low).astype(table.dtype)
+  out = jnp.zeros((*places.shape[:2], table.shape[2]), table.dtype)
+  for down in (0, 1):
+    for right in (0, 1):
+      step = jnp.asarray([down, right])
+      at = jnp.minimum(low + step[None, None], last[None, None])
+      weights = jnp.where(step[None, None] == 1, part, 1 - part)
+      weight = weights.prod(axis=2, keepdims=True)  # [B, N, 1]
+      out += weight * table[at[:, :, 0], at[:, :, 1]]
+  return out
 
 
 def _linear(

@@ -1,16 +1,14 @@
 """Idefics3 and SmolVLM (Laurençon et al. 2024; Marafioti et al. 2025)."""
 
 import dataclasses
-import functools
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import PIL.Image
 
 from mmjax import models
 from mmjax import nn as mnn
+from mmjax.data import tiles as tiles_lib
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
@@ -70,8 +68,6 @@ _TEXT_SECTION = llama.SECTIONS[''].join(
     ),
   )
 )
-# Longest side that an image is resized to.
-_LONGEST = 4096
 
 
 SECTIONS = {
@@ -109,16 +105,17 @@ class Model(tiles.PublishedTiles):
     pixels = tiles.read_pixels(settings, cls.image_defaults, PREPROCESS, file)
     settings = {**cls.image_defaults, **settings}
     side = tiles.read_side(settings, 'max_image_size', file)
-    cut = functools.partial(
-      cut_image,
-      side=side,
+    cutter = tiles_lib.SideCutter(
+      (side, side),
       longest=tiles.read_side(settings, 'size', file)
       if settings.get('do_resize', True)
-      else None,
+      else 0,
       splits=settings.get('do_image_splitting', True),
       resample=pixels.resample,
     )
-    return tiles.TilePreprocessor.build((side, side), pixels, cut)
+    return tiles.TilePreprocessor(
+      cutter, dataclasses.replace(pixels, size=cutter.size)
+    )
 
   @property
   def placeholder(self) -> str:
@@ -133,75 +130,6 @@ class Model(tiles.PublishedTiles):
     """Number of tokens of a tile."""
     both, vision, _ = _sections(self.config)
     return (_find_side(vision) // both['scale_factor']) ** 2
-
-  def write_image(self, image: tiles.Tiles) -> str:
-    """The text of an image, with one placeholder for each of its tiles."""
-    start, token = '<fake_token_around_image>', self.placeholder
-    out = ''
-    for row in range(1, image.rows + 1):
-      for column in range(1, image.columns + 1):
-        out += f'{start}<row_{row}_col_{column}>{token}'
-      out += '\n'
-    return f'{out}\n' * bool(out) + f'{start}<global-img>{token}{start}'
-
-
-def cut_image(
-  image: PIL.Image.Image,
-  *,
-  side: int,
-  longest: int | None,
-  splits: bool,
-  resample: int,
-) -> tiles.Tiles:
-  """Cuts an image into tiles, as transformers does.
-
-  Args:
-    image: RGB.
-    side: side of a tile in pixels.
-    longest: length of the longer side before; None for the image's.
-    splits: whether it is cut.
-    resample: Pillow's number of the filter.
-  """
-  resize = functools.partial(image_resize, resample=resample)
-  if longest is not None:
-    image = resize(image, _fit(image.size, longest))
-  if not splits:
-    return tiles.Tiles([resize(image, (side, side))])
-  width, height = image.size
-  whole = lambda length: math.ceil(length / side) * side
-  if width >= height:
-    size = whole(width), whole(int(whole(width) / (width / height)))
-  else:
-    size = whole(int(whole(height) * (width / height))), whole(height)
-  image = resize(image, size)
-  rows, columns = image.height // side, image.width // side
-  if rows == columns == 1:
-    return tiles.Tiles([image])
-  cut = tiles.cut_grid(image, rows, columns)
-  return tiles.Tiles([*cut, resize(image, (side, side))], rows, columns)
-
-
-def image_resize(
-  image: PIL.Image.Image, size: tuple[int, int], resample: int
-) -> PIL.Image.Image:
-  """Resizes to (width, height); Pillow copies one that has it."""
-  return image.resize(size, PIL.Image.Resampling(resample))
-
-
-def _fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
-  """(width, height) whose longer side has a length, the other an even one."""
-  ratio = size[0] / size[1]
-  even = lambda length: max(1, length + length % 2)
-  if ratio >= 1:
-    width, height = longest, even(int(longest / ratio))
-  else:
-    width, height = even(int(longest * ratio)), longest
-  ratio = width / height
-  if width >= height and width > _LONGEST:
-    width, height = _LONGEST, int(_LONGEST / ratio)
-  elif height > width and height > _LONGEST:
-    width, height = int(_LONGEST * ratio), _LONGEST
-  return max(1, width), max(1, height)
 
 
 def module(

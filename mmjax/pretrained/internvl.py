@@ -1,15 +1,14 @@
 """InternVL 3 (Zhu et al. 2025), as Hugging Face publishes it."""
 
-import functools
-import math
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import PIL.Image
 
 from mmjax import encoders, models
 from mmjax import nn as mnn
+from mmjax.data import tiles as tiles_lib
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
@@ -115,10 +114,19 @@ class Model(tiles.PublishedTiles):
         'reads integers above 0, the second not below the first'
       )
     size = tiles.read_sides(settings, 'size', file)
-    cut = functools.partial(
-      cut_image, size=size, least=least, most=most, resample=pixels.resample
+    cutter = tiles_lib.RatioCutter(size, least, most, resample=pixels.resample)
+    return tiles.TilePreprocessor(
+      cutter, dataclasses.replace(pixels, size=size)
     )
-    return tiles.TilePreprocessor.build(size, pixels, cut)
+
+  @property
+  def cutter(self) -> tiles_lib.RatioCutter:
+    """Cuts images, and writes the text of their tiles."""
+    tokens = {
+      name: self.tokenizer_config.get(f'{name}_image_token', default)
+      for name, default in (('start', '<img>'), ('end', '</img>'))
+    }
+    return dataclasses.replace(self.preprocessor.cutter, **tokens)
 
   @property
   def placeholder(self) -> str:
@@ -133,66 +141,6 @@ class Model(tiles.PublishedTiles):
     """Number of tokens of a tile."""
     both, vision, _ = _sections(self.config)
     return (_find_side(vision) // _find_factor(both)) ** 2
-
-  def write_image(self, image: tiles.Tiles) -> str:
-    """The text of an image, with one placeholder for each of its tiles."""
-    start, end = (
-      self.tokenizer_config.get(f'{name}_image_token', default)
-      for name, default in (('start', '<img>'), ('end', '</img>'))
-    )
-    return f'{start}{self.placeholder * len(image.images)}{end}'
-
-
-def cut_image(
-  image: PIL.Image.Image,
-  *,
-  size: tuple[int, int],
-  least: int,
-  most: int,
-  resample: int,
-) -> tiles.Tiles:
-  """Cuts an image into tiles (Chen et al. 2024, section 3.3, in their code).
-
-  Args:
-    image: RGB.
-    size: (height, width) of a tile.
-    least: smallest number of tiles.
-    most: largest number of tiles.
-    resample: Pillow's number of the filter.
-  """
-  height, width = size
-  rows, columns = _choose_grid(image, size, least, most)
-  kind = PIL.Image.Resampling(resample)
-  cut = tiles.cut_grid(
-    image.resize((columns * width, rows * height), kind), rows, columns
-  )
-  if len(cut) == 1:
-    return tiles.Tiles(cut)
-  return tiles.Tiles([*cut, image.resize((width, height), kind)], rows, columns)
-
-
-def _choose_grid(
-  image: PIL.Image.Image, size: tuple[int, int], least: int, most: int
-) -> tuple[int, int]:
-  """Rows and columns whose ratio is nearest to the image's.
-
-  Of equally near ones, the largest whose tiles have less than twice the
-  image's pixels.
-  """
-  ratio, area = image.width / image.height, image.width * image.height
-  grids = [
-    (rows, columns)
-    for columns in range(1, most + 1)
-    for rows in range(1, most + 1)
-    if least <= rows * columns <= most
-  ]
-  best, nearest = (1, 1), math.inf
-  for rows, columns in sorted(grids, key=math.prod):
-    distance = abs(ratio - columns / rows)
-    fills = area > 0.5 * math.prod(size) * rows * columns
-    if distance < nearest or (distance == nearest and fills):
-      best, nearest = (rows, columns), distance
-  return best
 
 
 def module(

@@ -44,6 +44,7 @@ _RENAMED: Mapping[str, Sequence[tuple[str, str]]] = {
   'gemma3': _IMAGE_TEXT,
   'internvl': _IMAGE_TEXT,
   'llava': _IMAGE_TEXT,
+  'llava_onevision': _IMAGE_TEXT,
   'paligemma': _IMAGE_TEXT,
   'qwen2_5_vl': _QWEN_VL,
   'qwen2_vl': _QWEN_VL,

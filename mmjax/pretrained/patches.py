@@ -13,16 +13,9 @@ from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import preprocess, sections
 
-# In addition to the keys of `preprocess.SECTION`.
-SECTION = preprocess.SECTION.join(
+# Keys of images, and of the frames of videos.
+VIDEOS = preprocess.SECTION.join(
   sections.Section(
-    read=(
-      'max_pixels',
-      'merge_size',
-      'min_pixels',
-      'patch_size',
-      'temporal_patch_size',
-    ),
     # Sampling of frames: here the caller passes the frames.
     irrelevant=(
       'do_sample_frames',
@@ -33,6 +26,17 @@ SECTION = preprocess.SECTION.join(
       'return_metadata',
       'video_metadata',
       'video_processor_type',
+    ),
+  )
+)
+SECTION = VIDEOS.join(
+  sections.Section(
+    read=(
+      'max_pixels',
+      'merge_size',
+      'min_pixels',
+      'patch_size',
+      'temporal_patch_size',
     ),
   )
 )
@@ -122,7 +126,7 @@ class PatchPreprocessor:
       frame = image_files.to_rgb(frame)
       pixels = self.pixels
       if self.resize:
-        size = self.fit_size(frame.height, frame.width)
+        size = self.fit_size(frame.height, frame.width, len(frames))
         pixels = dataclasses.replace(pixels, size=size)
       images.append(pixels(frame))
     missing = -len(images) % self.frames
@@ -138,8 +142,17 @@ class PatchPreprocessor:
     )
     return patches, grid
 
-  def fit_size(self, height: int, width: int) -> tuple[int, int]:
-    """Finds the size after the resize; see `mmjax.ops.packing.fit_size`."""
+  def fit_size(
+    self, height: int, width: int, number: int = 1
+  ) -> tuple[int, int]:
+    """Finds the size after the resize; see `mmjax.ops.packing.fit_size`.
+
+    Args:
+      height: of an image in pixels.
+      width: of an image in pixels.
+      number: number of frames, of each of which the budget is by default.
+    """
+    del number
     side = self.patch_size * self.merge_size
     return packing.fit_size(
       height, width, side, self.min_pixels, self.max_pixels

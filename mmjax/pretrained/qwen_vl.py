@@ -103,6 +103,9 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     'image_mean': (0.48145466, 0.4578275, 0.40821073),
     'image_std': (0.26862954, 0.26130258, 0.27577711),
   }
+  video_class: ClassVar[type[patches.PatchPreprocessor]] = (
+    patches.PatchPreprocessor
+  )
 
   @property
   def video_interval(self) -> float:
@@ -124,7 +127,8 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     settings = processors.find(
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
-    return self.make_preprocessor(*settings) if settings else self.preprocessor
+    settings, file = settings or self.find_preprocessing()
+    return self.video_class.from_config(settings, self.image_defaults, file)
 
   def pixels(self, images: Any) -> Batch:
     """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
@@ -149,7 +153,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     for row in rows:
       cut = [self._cut_patches(image) for image in row]
       pixels.append([array for array, _ in cut])
-      grids.append([grid for _, grid in cut])
+      grids.append([grid for _, own in cut for grid in own])
     return self.pack_patches(pixels, grids), grids
 
   def pack_patches(
@@ -204,14 +208,21 @@ class QwenVL(vision_language.PublishedVisionLanguage):
       positions[i, : len(rows)] = rows
     return {'text_positions': jnp.asarray(positions)}
 
-  def _cut_patches(self, image: Any) -> tuple[np.ndarray, packing.Grid]:
-    if isinstance(image, np.ndarray) and image.ndim == 4:
+  def split_grid(self, grid: packing.Grid) -> list[packing.Grid]:
+    """The grids of a video in a text; one by default."""
+    return [dataclasses.replace(grid, interval=self.video_interval)]
+
+  def _cut_patches(self, image: Any) -> tuple[np.ndarray, list[packing.Grid]]:
+    if is_video(image):
       pixels, grid = self.video_preprocessor(list(image))
-      video = dataclasses.replace(
-        grid, video=True, interval=self.video_interval
-      )
-      return pixels, video
-    return self.preprocessor([image_files.to_array(image)])
+      return pixels, self.split_grid(dataclasses.replace(grid, video=True))
+    pixels, grid = self.preprocessor([image_files.to_array(image)])
+    return pixels, [grid]
+
+
+def is_video(image: Any) -> bool:
+  """Whether an image is an array of frames."""
+  return isinstance(image, np.ndarray) and image.ndim == 4
 
 
 def model(

@@ -10,6 +10,7 @@ from mmjax.pretrained import (
   families,
   generation_keys,
   generation_settings,
+  llava_onevision,
   patches,
   preprocess,
   preprocess_audio,
@@ -49,7 +50,8 @@ _FILES = {
   'preprocessor_config.json': {
     'images': preprocess.SECTION,
     'SigLIP 2': siglip2.PREPROCESSING,
-    'Qwen2-VL, Qwen2.5-VL': patches.SECTION,
+    'Qwen2-VL, Qwen2.5-VL, Qwen3-VL': patches.SECTION,
+    'LLaVA-OneVision': llava_onevision.PREPROCESS,
     'Whisper': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
   },

@@ -107,13 +107,16 @@ def text_encoder(
   )
 
 
-def image_encoder(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
+def image_encoder(
+  vision: Mapping[str, Any], dtype: Any, **settings: Any
+) -> encoders.ViT:
   """The image tower; `vision` has the fields of `VISION`."""
   return encoders.ViT(
     patch_size=vision['patch_size'],
     pooling='attention' if vision['vision_use_head'] else 'mean',
     ragged=True,
     **towers.settings(vision, dtype),
+    **settings,
   )
 
 

@@ -1,7 +1,7 @@
 """Models that read an image as tiles of one size."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from mmjax.data import images as image_files
+from mmjax.data import tiles as tiles_lib
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import base, preprocess, sections, vision_language
@@ -16,47 +17,24 @@ from mmjax.types import Array, Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles:
-  """An image as tiles.
-
-  Attributes:
-    images: Pillow images of one size: the tiles, rows first, and at last the
-      whole image; or that alone.
-    rows: number of rows of tiles; 0 for the whole image alone.
-    columns: number of columns of tiles; 0 for the whole image alone.
-  """
-
-  images: Sequence[PIL.Image.Image]
-  rows: int = 0
-  columns: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
 class TilePreprocessor:
   """Cuts an image into tiles and normalises them.
 
   Attributes:
-    size: (height, width) of a tile.
-    pixels: preprocessor of a tile.
-    cut: an RGB image -> its tiles.
+    cutter: cuts an image.
+    pixels: preprocessor of a tile; of an image, it makes one tile.
   """
 
-  size: tuple[int, int]
+  cutter: tiles_lib.Cutter
   pixels: preprocess.ImagePreprocessor
-  cut: Callable[[PIL.Image.Image], Tiles]
   crop_size: None = None  # As of `ImagePreprocessor`.
 
-  @classmethod
-  def build(
-    cls,
-    size: tuple[int, int],
-    pixels: preprocess.ImagePreprocessor,
-    cut: Callable[[PIL.Image.Image], Tiles],
-  ) -> 'TilePreprocessor':
-    """Builds it; `pixels` alone then prepares an image as one tile."""
-    return cls(size, dataclasses.replace(pixels, size=size), cut)
+  @property
+  def size(self) -> tuple[int, int]:
+    """(height, width) of a tile."""
+    return self.cutter.size
 
-  def __call__(self, image: Any) -> tuple[np.ndarray, Tiles]:
+  def __call__(self, image: Any) -> tuple[np.ndarray, tiles_lib.Tiles]:
     """Preprocesses one image.
 
     Args:
@@ -67,7 +45,7 @@ class TilePreprocessor:
     """
     if not isinstance(image, PIL.Image.Image):
       image = PIL.Image.fromarray(np.asarray(image))
-    tiles = self.cut(image_files.to_rgb(image))
+    tiles = self.cutter.cut(image_files.to_rgb(image))
     return np.stack([self.pixels(tile) for tile in tiles.images]), tiles
 
 
@@ -130,20 +108,6 @@ def read_sides(
   return sides[0], sides[1]
 
 
-def cut_grid(
-  image: PIL.Image.Image, rows: int, columns: int
-) -> list[PIL.Image.Image]:
-  """Cuts an image into tiles of one size, rows first."""
-  width, height = image.width // columns, image.height // rows
-  return [
-    image.crop(
-      (column * width, row * height, (column + 1) * width, (row + 1) * height)
-    )
-    for row in range(rows)
-    for column in range(columns)
-  ]
-
-
 class PublishedTiles(vision_language.PublishedVisionLanguage):
   """Base of models that read an image as tiles.
 
@@ -156,9 +120,15 @@ class PublishedTiles(vision_language.PublishedVisionLanguage):
     """The placeholder of an image in a prompt."""
     raise NotImplementedError
 
-  def write_image(self, tiles: Tiles) -> str:
+  @property
+  def cutter(self) -> tiles_lib.WritingCutter:
+    """Cuts images, and writes the text of their tiles."""
+    return self.preprocessor.cutter
+
+  def write_image(self, tiles: tiles_lib.Tiles) -> str:
     """The text of an image, with one placeholder for each of its tiles."""
-    raise NotImplementedError
+    parts = self.cutter.write(tiles.rows, tiles.columns)
+    return ''.join(self.placeholder if part is None else part for part in parts)
 
   def pixels(self, images: Any) -> Array:
     """Preprocesses images to their tiles [N, h, w, 3], those of all in a row.
@@ -197,10 +167,10 @@ class PublishedTiles(vision_language.PublishedVisionLanguage):
     grids = [[grid] * len(row) for row in rows]
     return ({'image': jnp.asarray(arrays)} if most else {}), grids
 
-  def _preprocess(self, image: Any) -> tuple[np.ndarray, Tiles]:
+  def _preprocess(self, image: Any) -> tuple[np.ndarray, tiles_lib.Tiles]:
     return self.preprocessor(image_files.to_array(image))
 
-  def _write_images(self, text: str, images: Sequence[Tiles]) -> str:
+  def _write_images(self, text: str, images: Sequence[tiles_lib.Tiles]) -> str:
     number = text.count(self.placeholder)
     if number != len(images):
       raise ConfigError(

@@ -9,8 +9,10 @@ from mmjax import models
 from mmjax.data import features
 from mmjax.runs import weight_source
 
-# Settings that a config may have of its own: an image's budget of pixels.
-_FREE = ('min_pixels', 'max_pixels')
+# Settings that a config may have of its own: an image's budget.
+_FREE = ('min_pixels', 'max_pixels', 'longest', 'splits', 'most')
+# Kinds whose images keep their own sizes.
+_SIZED = (features.Patches.kind, features.Tiles.kind)
 
 
 def list_settings(
@@ -39,9 +41,9 @@ def list_settings(
 
 
 def keeps_sizes(data: Mapping[str, Any]) -> bool:
-  """Whether images keep their own sizes, as patches."""
+  """Whether images keep their own sizes, as patches or tiles."""
   kinds = [own.get('kind') for own in (data.get('features') or {}).values()]
-  return features.Patches.kind in kinds
+  return any(kind in _SIZED for kind in kinds)
 
 
 def _find_placeholder(source: weight_source.WeightSource) -> str:
@@ -58,7 +60,7 @@ def _find_settings(
   if section is None:
     return {}
   kind = section.get('kind')
-  part = kind if kind == features.Patches.kind else 'image'
+  part = kind if kind in _SIZED else 'image'
   own = source.inputs.get(image)
   match = own if own and image != 'image' else source.inputs.get(part)
   names = (

@@ -1,5 +1,6 @@
 """Settings of inputs that belong to published weights."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,15 +9,19 @@ import numpy as np
 
 from mmjax import encoders
 from mmjax.data import feeds
+from mmjax.data import tiles as tiles_lib
 from mmjax.pretrained import (
   base,
   classifiers,
+  configs,
   patches,
   preprocess,
   preprocess_audio,
   processors,
+  tokenizer_settings,
 )
 
+_SCHEMES = {tiles_lib.RatioCutter: 'ratio', tiles_lib.SideCutter: 'sides'}
 # Length of the Fourier transform of Kaldi's filter banks.
 _FBANK_FFT = 512
 
@@ -67,15 +72,38 @@ def convert_frames(
   return settings
 
 
-def convert_patches(
-  prepares: patches.PatchPreprocessor, encoder: encoders.PackedViT
-) -> dict[str, Any]:
-  """Settings of a feature of the kind patches.
+def convert_sized(
+  prepares: Any, module: nn.Module, files: Mapping[str, bytes]
+) -> dict[str, dict[str, Any]]:
+  """Settings of features of images of any size, by kind: patches or tiles.
 
   Args:
     prepares: the published preprocessing.
-    encoder: the model's encoder of images.
+    module: the published model.
+    files: small files of its folder, by name.
+
+  Returns:
+    {} for a preprocessing that makes all images of one size.
   """
+  if isinstance(prepares, patches.PatchPreprocessor):
+    return {'patches': _convert_patches(prepares, module.vision)}
+  cutter = getattr(prepares, 'cutter', None)
+  if type(cutter) not in _SCHEMES:
+    return {}
+  data, _ = convert_images(prepares.pixels)
+  settings = dataclasses.asdict(cutter)
+  file = tokenizer_settings.FILE
+  words = configs.parse(files[file], file) if file in files else {}
+  for name in {'start', 'end'} & settings.keys():
+    settings[name] = words.get(f'{name}_image_token', settings[name])
+  normal = {name: data[name] for name in ('mean', 'std')}
+  return {'tiles': {'scheme': _SCHEMES[type(cutter)], **settings, **normal}}
+
+
+def _convert_patches(
+  prepares: patches.PatchPreprocessor, encoder: encoders.PackedViT
+) -> dict[str, Any]:
+  """Settings of a feature of the kind patches."""
   data, _ = convert_images(prepares.pixels)
   shared = ('patch_size', 'merge_size', 'frames', 'min_pixels', 'max_pixels')
   return {

@@ -24,7 +24,6 @@ from mmjax.pretrained import (
   families,
   hub,
   keys,
-  patches,
   peft_config,
   preprocess,
   processors,
@@ -347,9 +346,8 @@ def _read_images(
     part: Input(part, published_inputs.convert_frames(data, encoder))
     for part, encoder in parts.items()
   }
-  if isinstance(prepares, patches.PatchPreprocessor):
-    settings = published_inputs.convert_patches(prepares, module.vision)
-    inputs['patches'] = Input(None, settings)
+  sized = published_inputs.convert_sized(prepares, module, small)
+  inputs |= {kind: Input(None, own) for kind, own in sized.items()}
   return data if 'image' in parts else {}, inputs, note
 
 

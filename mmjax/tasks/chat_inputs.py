@@ -75,9 +75,9 @@ def _share(media: Sequence[Any], feature: Turns) -> dict[str, list[Any]]:
   """Images by their feature: the first ones are of the first feature."""
   left, shared = list(media), {}
   for name, images in feature.image_features.items():
-    # Patches have room for tokens, which `run.prepare` counts.
-    has_grids = turn_images.has_grids(images)
-    number = len(left) if has_grids else turn_images.count_slots(images)
+    # For others there is room by their sizes, which `run.prepare` checks.
+    counts = turn_images.counts_images(images)
+    number = turn_images.count_slots(images) if counts else len(left)
     taken, left = left[:number], left[number:]
     if taken:
       shared[name] = taken

@@ -14,6 +14,8 @@ from mmjax.data import preprocess, sources, tokenizers
 LENGTH = 61
 # What is added to all keys alike changes no attention weight.
 UNREACHED = "['vision']['blocks']['layers']['attention']['key']['bias']"
+# Tokens of an image, or of a tile, by the kind of a model's images.
+TOKENS = {'images': 6, 'patches': 0, 'tiles': 1}
 PLACEHOLDER = '<unk>'  # No text has it: the tokenizer knows all bytes.
 # Turns of each conversation: texts, and sizes (height, width) of images.
 TALKS = (
@@ -59,7 +61,7 @@ def make_source(talks=TALKS) -> sources.Source:
 
 
 def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
-  """The preprocessor of images of one size, or of patches."""
+  """The preprocessor of images of one size, of patches or of tiles."""
   images = {
     'images': {'kind': 'images', 'number': 3, 'size': (4, 6)},
     'patches': {
@@ -70,12 +72,21 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
       'min_pixels': 16,
       'max_pixels': 64,
     },
+    'tiles': {
+      'kind': 'tiles',
+      'scheme': 'ratio',
+      'number': 12,
+      'size': 4,
+      'most': 4,
+      'start': '<',
+      'end': '>',
+    },
   }[kind]
   turns = {
     'kind': 'turns',
     'length': LENGTH,
     'image': 'photos',
-    'image_tokens': 6 if kind == 'images' else 0,
+    'image_tokens': TOKENS[kind],
     'placeholder': PLACEHOLDER,
     'packed': True,
     **settings,
@@ -87,10 +98,13 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
 
 
 def make_model(kind: str) -> models.InterleavedVisionLanguage:
-  """A LLaVA or a Qwen2.5-VL in miniature."""
+  """A LLaVA, a Qwen2.5-VL or a SmolVLM in miniature."""
   rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
-  vision = encoders.ViT(2, 8, 1, 2, 7)
+  vision, projector = encoders.ViT(2, 8, 1, 2, 7), mnn.Mlp(12, 5)
+  if kind == 'tiles':
+    projector = mnn.PixelShuffle(12, 2)
   if kind == 'patches':
+    projector = None
     vision = encoders.PackedViT(
       8,
       2,
@@ -119,11 +133,11 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
         **rope,
       },
     ),
-    projector=None if kind == 'patches' else mnn.Mlp(12, 5),
+    projector=projector,
     placeholders=(3,),
     output_text='t',
     output_images=('photos',),
-    image_tokens=6 if kind == 'images' else 0,
+    image_tokens=TOKENS[kind],
   )
 
 

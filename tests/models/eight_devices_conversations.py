@@ -6,6 +6,7 @@ Run by test_conversations.py in a process of eight devices.
 import flax.linen as nn
 import jax
 import numpy as np
+import pytest
 
 from mmjax.data import conversation_packing
 from mmjax.parallel import mesh as mesh_lib
@@ -13,12 +14,13 @@ from mmjax.parallel import rules
 from tests.models import conversation_models as cases
 
 
-def test_packed_rows_are_split_over_devices(draw):
+@pytest.mark.parametrize('kind', cases.TOKENS)
+def test_packed_rows_are_split_over_devices(kind, draw):
   """Each has a row, some of them empty; loss and every gradient."""
-  prepare = cases.make_preprocessor('images')
+  prepare = cases.make_preprocessor(kind)
   source, packed = conversation_packing.pack(cases.make_source(), prepare, 0)
   batch = cases.stack(packed, source, 8)
-  model = cases.make_model('images')
+  model = cases.make_model(kind)
   inputs = prepare.make_inputs(cases.as_arrays(batch))
   params = draw(model, inputs, train=False)['params']
   want = cases.make_measure(model, prepare.make_inputs)(params, batch)

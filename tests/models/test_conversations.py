@@ -16,15 +16,17 @@ from mmjax.errors import ConfigError
 from mmjax.models import vision_language
 from tests.models import conversation_models as cases
 
-KINDS = pytest.mark.parametrize('kind', ['images', 'patches'])
+KINDS = pytest.mark.parametrize('kind', cases.TOKENS)
 ROWS = len(cases.TALKS)
+# Four images of four tiles and the whole.
+TILED = ([(8, 8)] * 4, ['e'])
 
 
 @pytest.fixture(scope='module')
 def made(draw):
   """By kind: (params, batch) -> loss and gradient, parameters, and batches."""
   out = {}
-  for kind in ('images', 'patches'):
+  for kind in cases.TOKENS:
     prepare = cases.make_preprocessor(kind)
     source = cases.make_source()
     alone = cases.stack(prepare, source, ROWS)
@@ -144,6 +146,8 @@ def test_what_does_not_fit_is_refused_or_counted():
   prepare = cases.make_preprocessor('patches')
   with pytest.raises(ConfigError, match=r'16 tokens, more than .*tokens=12'):
     prepare(cases.make_record(8, talk[-1]))
+  with pytest.raises(ConfigError, match=r'20 tiles, more than .*number=12'):
+    cases.make_preprocessor('tiles')(cases.make_record(8, TILED))
   source, packed = conversation_packing.pack(
     cases.make_source(talk), prepare, 0
   )
@@ -203,6 +207,7 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
     ('patches', {'image_tokens': 4}, 'image_tokens=4 is not legal'),
     ('images', {'image_tokens': 0}, "image='photos' needs image_tokens"),
     ('images', {'placeholder': ''}, "image='photos' needs placeholder"),
+    ('tiles', {'image_tokens': 0}, "image='photos' needs image_tokens"),
   ],
 )
 def test_settings_that_contradict_each_other_are_refused(kind, settings, words):

@@ -46,6 +46,11 @@ TEXT = {
 }  # fmt: skip
 
 
+# What is written around the tiles of an image.
+TILES = ['<fake_token_around_image>', '<global-img>']
+TILES += [f'<row_{row}_col_{col}>' for row in (1, 2, 3) for col in (1, 2, 3)]
+
+
 class WithoutVideos(transformers.Qwen2_5_VLProcessor):
   """Videos need torchvision there."""
 
@@ -75,6 +80,17 @@ def _make_processor(family, tokenizer):
     )
     ours = {'kind': 'images', 'number': 12, 'size': 21}
     turns = {'image_tokens': 9, 'placeholder': '<image>'}
+  elif family == 'smolvlm':
+    images = transformers.SmolVLMImageProcessorPil(
+      size={'longest_edge': 60}, max_image_size={'longest_edge': 24}
+    )
+    # SmolVLM's own needs num2words, for videos alone.
+    processor = transformers.Idefics3Processor(
+      images, names, image_seq_len=4, chat_template=template
+    )
+    ours = {'kind': 'tiles', 'number': 150, 'size': 24, 'longest': 60}
+    ours['resample'] = 1
+    turns = {'image_tokens': 4, 'placeholder': '<image>'}
   else:
     images = transformers.Qwen2VLImageProcessorPil(
       patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
@@ -118,10 +134,12 @@ def _encode(image):
 
 
 @pytest.mark.parametrize('kind', ['marked', 'plain'])
-@pytest.mark.parametrize('family', ['llava', 'qwen_vl'])
+@pytest.mark.parametrize('family', ['llava', 'qwen_vl', 'smolvlm'])
 def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
   """Ids, what is learnt, positions of rows and columns, and pixels."""
   tokenizer = chat_tokenizer.make()
+  if family == 'smolvlm':
+    tokenizer.add_special_tokens(TILES)
   processor, images, turns = _make_processor(family, tokenizer)
   make = {'marked': chat_forms.mark, 'plain': chat_forms.unmark}[kind]
   tokenizer.save(str(tmp_path / 'tokenizer.json'))
@@ -163,6 +181,12 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
     has_images = 'pixel_values' in want
     number = len(record['fields']['photos'] or ())
     number_of_images.add(number)
+    if family == 'smolvlm' and has_images:
+      pixels = np.asarray(want['pixel_values'])[0].transpose(0, 2, 3, 1)
+      assert example['photos_mask'].sum() == len(pixels)
+      np.testing.assert_allclose(
+        inputs['photos'][0, : len(pixels)], pixels, rtol=0, atol=1e-6
+      )
     if family == 'llava' and has_images:
       pixels = np.asarray(want['pixel_values']).transpose(0, 2, 3, 1)
       np.testing.assert_allclose(

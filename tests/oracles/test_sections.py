@@ -16,6 +16,8 @@ AUTO = {
   'gemma3.text_config': transformers.Gemma3TextConfig,
   'gemma3.vision_config': transformers.SiglipVisionConfig,
   'llava.text_config': transformers.LlamaConfig,
+  'llava_onevision.text_config': transformers.Qwen2Config,
+  'llava_onevision.vision_config': transformers.SiglipVisionConfig,
   'llava.vision_config': transformers.CLIPVisionConfig,
   'paligemma.text_config:gemma': transformers.GemmaConfig,
   'paligemma.text_config:gemma2': transformers.Gemma2Config,

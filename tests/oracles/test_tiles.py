@@ -6,8 +6,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import transformers
+from transformers.models.qwen3_vl import video_processing_qwen3_vl
 
-from mmjax.pretrained import idefics3, internvl
+from mmjax.ops import anyres
+from mmjax.pretrained import idefics3, internvl, llava_onevision, qwen3_vl
 from tests.oracles import harness
 
 SIZES = [(50, 31), (31, 50), (5, 5), (20, 190), (97, 24), (24, 24)]
@@ -28,6 +30,14 @@ KINDS = {
     internvl.Model,
     transformers.GotOcr2ImageProcessorPil,
     {'size': {'height': 18, 'width': 24}, 'max_patches': 7},
+  ),
+  'onevision': (
+    llava_onevision.Model,
+    transformers.LlavaOnevisionImageProcessorPil,
+    {
+      'size': {'height': 24, 'width': 24},
+      'image_grid_pinpoints': [[24, 24], [48, 24], [24, 72], [48, 72]],
+    },
   ),
 }
 
@@ -55,4 +65,41 @@ def test_tiles_agree(kind, tmp_path):
     if 'rows' in want:
       assert [[tiles.rows]] == list(want['rows'])
       assert [[tiles.columns]] == list(want['cols'])
+    assert prepares.cutter.find_grid(*size) == (tiles.rows, tiles.columns)
   assert kind == 'idefics3_whole' or len(layouts) > 3
+
+
+def test_images_of_onevision_have_as_many_tokens():
+  """Alone and resized, and padded to squares where there are several."""
+  ours, make, settings = KINDS['onevision']
+  theirs = make(**settings)
+  prepares = ours.make_preprocessor(settings)
+  images = [
+    PIL.Image.fromarray(
+      np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    )
+    for size in SIZES
+  ]
+  want = theirs([images], return_tensors='np')['pixel_values']
+  for image, pixels in zip(images, want, strict=True):
+    got = prepares.whole.cut(image).images[0]
+    harness.close(prepares.pixels(got), pixels[0].transpose(1, 2, 0), atol=1e-6)
+  count = transformers.LlavaOnevisionProcessor._get_unpadded_features
+  for most in (1, 2, 9):
+    for size in SIZES:
+      grid = prepares.cutter.find_grid(*size)
+      processor = type('', (), {'vision_aspect_ratio': f'anyres_max_{most}'})
+      number = sum(count(processor, *size, 5, 5, *grid))
+      assert len(anyres.lay_out_tiles(size, *grid, 5, most)) == 25 + number
+
+
+def test_frames_share_a_budget_of_pixels():
+  """Of Qwen3-VL, whose videos need torchvision there."""
+  resize = video_processing_qwen3_vl.smart_resize
+  ours = qwen3_vl.VideoPreprocessor(
+    None, patch_size=4, min_pixels=2000, max_pixels=9000
+  )
+  for number in (2, 3, 4, 5, 11):
+    for size in ((50, 31), (5, 7), (20, 190), (200, 300)):
+      want = resize(number, *size, 2, 8, 2000, 9000)
+      assert ours.fit_size(*size, number) == want

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -15,8 +16,14 @@ import torch
 import transformers
 
 from mmjax import pretrained
-from mmjax.ops import packing
-from mmjax.pretrained import configs, idefics3, patches, qwen_vl
+from mmjax.ops import anyres, packing
+from mmjax.pretrained import (
+  configs,
+  idefics3,
+  llava_onevision,
+  patches,
+  qwen_vl,
+)
 from tests.oracles import harness
 from tests.oracles import vision_language_configs as models
 
@@ -70,7 +77,7 @@ def pad_rows(rows, left, fill=models.PAD):
 def qwen_batch(loaded, left):
   """Images of several sizes and a video; a text has both, one has none."""
   rng = np.random.default_rng(0)
-  video = {'video': True, 'interval': loaded.video_interval}
+  video = {'video': True}
   grids = [
     # Not longer than it is high: see `packing.rotary_positions`.
     [packing.Grid(1, 2, 4), packing.Grid(2, 5, 1, **video)],
@@ -87,8 +94,17 @@ def qwen_batch(loaded, left):
     ]
     for row in grids
   ]
+  # In a text, a video may be several.
+  own = [
+    [
+      part
+      for grid in row
+      for part in (loaded.split_grid(grid) if grid.video else [grid])
+    ]
+    for row in grids
+  ]
   rows = []
-  for row in grids:
+  for row in own:
     rows.append([1, *words(rng, 3)])
     for grid in row:
       seen = [models.SEEN - grid.video] * grid.tokens
@@ -96,13 +112,13 @@ def qwen_batch(loaded, left):
   ids, mask = pad_rows(rows, left)
   positions = [
     packing.rotary_positions(row, of_row, (models.SEEN, models.SEEN - 1))
-    for row, of_row in zip(rows, grids, strict=True)
+    for row, of_row in zip(rows, own, strict=True)
   ]
   ours = {
     'text': jnp.asarray(ids),
     'text_mask': jnp.asarray(mask),
     'text_positions': jnp.asarray(pad_rows(positions, left)[0]),
-    **loaded.pack_patches(pixels, grids),
+    **loaded.pack_patches(pixels, own),
   }
   side = vision.merge_size
   kinds = (ids == models.SEEN) + 2 * (ids == models.SEEN - 1)
@@ -124,16 +140,69 @@ def qwen_batch(loaded, left):
     arrays = np.concatenate([array for array, _ in found]).astype(np.float32)
     theirs[f'pixel_values{suffix}'] = torch.tensor(arrays)
     theirs[f'{key}_grid_thw'] = torch.tensor([grid for _, grid in found])
-  if hasattr(loaded, 'frames_per_second'):
+  if loaded.config['model_type'] == 'qwen2_5_vl':
     seconds = config['temporal_patch_size'] / loaded.frames_per_second
     theirs['second_per_grid_ts'] = torch.tensor([seconds])
   return theirs, ours
+
+
+def onevision_batch(loaded, left):
+  """Two images of a tile, one of several beside a video, and none."""
+  rng = np.random.default_rng(0)
+  side = loaded.vision_config()['image_size']
+  tokens = loaded.tokens_per_image()
+  root = math.isqrt(tokens)
+  both = loaded.config
+  size = (2 * side + 1, 3 * side - 3)
+  shape = anyres.choose_size(
+    size, [tuple(pair) for pair in both['image_grid_pinpoints']]
+  )
+  grid = [length // side for length in shape]
+  most = int(both['vision_aspect_ratio'].removeprefix('anyres_max_'))
+  tiled = anyres.lay_out_tiles(size, *grid, root, most)
+  number = 1 + grid[0] * grid[1]
+  pixels = [
+    rng.normal(size=(count, side, side, 3)).astype(np.float32)
+    for count in (1, 1, number, 3)
+  ]
+  whole = anyres.lay_out_whole(root)
+  video = anyres.lay_out_frames(3, root).shift(number * tokens)
+  layouts = [[whole, whole.shift(tokens)], [tiled, video], []]
+  rows = [
+    [1, *words(rng, 2), *seen_as(whole), *words(rng, 3), *seen_as(whole), 7],
+    [1, *seen_as(tiled), *words(rng, 2), *seen_as(video, models.SEEN - 1), 8],
+    [1, *words(rng, 7)],
+  ]
+  ids, mask = pad_rows(rows, left)
+  stacked = [np.concatenate(pixels[:2]), np.concatenate(pixels[2:]), []]
+  ours = {
+    'text': jnp.asarray(ids),
+    'text_mask': jnp.asarray(mask),
+    **loaded._stack(stacked, layouts),
+  }
+  theirs = np.zeros((3, number, side, side, 3), np.float32)
+  for i, array in enumerate(pixels[:3]):
+    theirs[i, : len(array)] = array
+  return {
+    'input_ids': torch.tensor(ids),
+    'attention_mask': torch.tensor(mask).long(),
+    'pixel_values': torch.tensor(theirs).permute(0, 1, 4, 2, 3),
+    'pixel_values_videos': torch.tensor(pixels[3])[None].permute(0, 1, 4, 2, 3),
+    'image_sizes': torch.tensor([(7, 5), (side, side), size]),
+    'batch_num_images': torch.tensor([2, 1]),
+  }, ours
+
+
+def seen_as(layout, token=models.SEEN):
+  return [token] * len(layout)
 
 
 def batch(loaded, left=False):
   """Three texts with two, one and no images, and padding on either side."""
   if isinstance(loaded, qwen_vl.QwenVL):
     return qwen_batch(loaded, left)
+  if isinstance(loaded, llava_onevision.Model):
+    return onevision_batch(loaded, left)
   rng = np.random.default_rng(0)
   seen = [models.SEEN] * loaded.tokens_per_image()
   rows = [

@@ -87,6 +87,25 @@ CONFIGS = {
      'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3},
     {'vision_feature_layer': 1, 'multimodal_projector_bias': False},
   ),
+  'onevision_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'image_size': 10, 'patch_size': 3,
+     'vision_use_head': False},
+    {'image_grid_pinpoints': [[10, 10], [10, 20], [20, 30], [30, 10]]},
+  ),
+  'onevision_resized': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'num_key_value_heads': 4,
+     'tie_word_embeddings': True, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
+     'num_attention_heads': 1, 'image_size': 8, 'patch_size': 2,
+     'vision_use_head': False},
+    {'vision_aspect_ratio': 'anyres_max_2', 'vision_feature_layer': -2,
+     'multimodal_projector_bias': False, 'projector_hidden_act': 'relu',
+     'image_grid_pinpoints': [[8, 16], [16, 8], [16, 24], [24, 24]]},
+  ),
   'paligemma_odd': (
     {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
      'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
@@ -179,6 +198,29 @@ CONFIGS = {
      'hidden_act': 'gelu'},
     {},
   ),
+  'qwen3vl_odd': (
+    {'hidden_size': 20, 'intermediate_size': 23, 'num_hidden_layers': 3,
+     'num_attention_heads': 3, 'num_key_value_heads': 1, 'head_dim': 8,
+     'rope_parameters': {'mrope_section': [2, 1, 1], 'rope_type': 'default'},
+     **TEXT},
+    {'depth': 3, 'hidden_size': 24, 'out_hidden_size': 20, 'num_heads': 3,
+     'intermediate_size': 17, 'patch_size': 3, 'num_position_embeddings': 16,
+     'deepstack_visual_indexes': [0, 2]},
+    {},
+  ),
+  'qwen3vl_tied': (
+    {'hidden_size': 16, 'intermediate_size': 44, 'num_hidden_layers': 2,
+     'num_attention_heads': 2, 'num_key_value_heads': 2, 'head_dim': 14,
+     'rope_parameters': {
+       'mrope_section': [3, 2, 2], 'rope_theta': 100.0, 'rope_type': 'default',
+     },
+     'attention_bias': True, **TEXT},
+    {'depth': 2, 'hidden_size': 16, 'out_hidden_size': 16, 'num_heads': 2,
+     'intermediate_size': 30, 'patch_size': 2, 'temporal_patch_size': 1,
+     'spatial_merge_size': 3, 'num_position_embeddings': 4,
+     'deepstack_visual_indexes': [1], 'hidden_act': 'gelu'},
+    {'tie_word_embeddings': True},
+  ),
 }  # fmt: skip
 FAMILIES = {
   'gemma3': (
@@ -216,6 +258,13 @@ FAMILIES = {
     transformers.CLIPVisionConfig,
     {'image_token_index': SEEN},
   ),
+  'onevision': (
+    transformers.LlavaOnevisionConfig,
+    transformers.LlavaOnevisionForConditionalGeneration,
+    transformers.Qwen2Config,
+    transformers.SiglipVisionConfig,
+    {'image_token_index': SEEN, 'video_token_index': SEEN - 1},
+  ),
   'paligemma': (
     transformers.PaliGemmaConfig,
     transformers.PaliGemmaForConditionalGeneration,
@@ -240,6 +289,13 @@ FAMILIES = {
   'qwen25vl': (
     transformers.Qwen2_5_VLConfig,
     transformers.Qwen2_5_VLForConditionalGeneration,
+    dict,
+    dict,
+    QWEN,
+  ),
+  'qwen3vl': (
+    transformers.Qwen3VLConfig,
+    transformers.Qwen3VLForConditionalGeneration,
     dict,
     dict,
     QWEN,

@@ -51,10 +51,12 @@ PROMPTS = {
   'idefics3': ['<image> a small red', 'a <image> cat is'],
   'internvl': ['<image> a small red', 'a <image> cat is'],
   'llava': ['<image> a small red', 'a <image> cat is'],
+  'llava_onevision': ['<image> a small red', 'a <image> cat is'],
   'paligemma': ['a small red', 'a cat is'],
   'smolvlm': ['<image> a small red', 'a <image> cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+  'qwen3_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
 
 
@@ -147,15 +149,8 @@ def internvl() -> None:
     size={'height': 24, 'width': 24}, max_patches=4
   )
 
-  class WithoutVideos(transformers.InternVLProcessor):
-    """Videos need torchvision there."""
-
-    attributes = ('image_processor', 'tokenizer')
-
-    def check_argument_for_proper_class(self, name, argument):
-      return None
-
-  processor = WithoutVideos(images, words, None, image_seq_length=4)
+  make = without_videos(transformers.InternVLProcessor)
+  processor = make(images, words, None, image_seq_length=4)
   model = transformers.InternVLForConditionalGeneration(config)
   write('internvl', model, processor)
   path = FOLDER / 'internvl/tokenizer_config.json'
@@ -185,6 +180,36 @@ def llava() -> None:
   )
   model = transformers.LlavaForConditionalGeneration(config)
   write('llava', model, processor)
+
+
+def llava_onevision() -> None:
+  sizes = [[24, 24], [24, 48], [48, 24], [48, 48], [72, 24]]
+  config = transformers.LlavaOnevisionConfig(
+    text_config=transformers.Qwen2Config(
+      **{**TEXT, 'max_position_embeddings': 256}
+    ),
+    vision_config=transformers.SiglipVisionConfig(
+      **{**CLIP, 'image_size': 24, 'patch_size': 6}, vision_use_head=False
+    ),
+    image_token_index=SPECIAL.index('<image>'),
+    video_token_index=SPECIAL.index('<|video_pad|>'),
+    image_grid_pinpoints=sizes,
+    vision_aspect_ratio='anyres_max_2',
+    **IDS,
+  )
+  images = transformers.LlavaOnevisionImageProcessorPil(
+    size={'height': 24, 'width': 24}, image_grid_pinpoints=sizes
+  )
+  processor = without_videos(transformers.LlavaOnevisionProcessor)(
+    images,
+    tokenizer(),
+    None,
+    num_image_tokens=16,
+    vision_feature_select_strategy='full',
+    vision_aspect_ratio='anyres_max_2',
+  )
+  model = transformers.LlavaOnevisionForConditionalGeneration(config)
+  write('llava_onevision', model, processor)
 
 
 def paligemma() -> None:
@@ -243,11 +268,34 @@ def qwen2_5_vl() -> None:
   write('qwen2_5_vl', model, qwen_processor(transformers.Qwen2_5_VLProcessor))
 
 
+def qwen3_vl() -> None:
+  rope = {'mrope_section': [2, 1, 1], 'rope_type': 'default'}
+  config = transformers.Qwen3VLConfig(
+    text_config={**TEXT, 'head_dim': 8, 'rope_parameters': rope},
+    vision_config={
+      'depth': 2,
+      'hidden_size': 8,
+      'num_heads': 2,
+      'patch_size': 4,
+      'intermediate_size': 12,
+      'out_hidden_size': 16,
+      'num_position_embeddings': 9,
+      'deepstack_visual_indexes': [0],
+    },
+    **QWEN,
+  )
+  model = transformers.Qwen3VLForConditionalGeneration(config)
+  write('qwen3_vl', model, qwen_processor(transformers.Qwen3VLProcessor))
+
+
 def qwen_processor(make):
   images = transformers.Qwen2VLImageProcessorPil(
     patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
   )
+  return without_videos(make)(images, tokenizer(), None)
 
+
+def without_videos(make):
   class WithoutVideos(make):
     """Videos need torchvision there."""
 
@@ -256,7 +304,7 @@ def qwen_processor(make):
     def check_argument_for_proper_class(self, name, argument):
       return None
 
-  return WithoutVideos(images, tokenizer(), None)
+  return WithoutVideos
 
 
 def write(name, model, processor) -> None:
@@ -324,6 +372,8 @@ if __name__ == '__main__':
   idefics3()
   internvl()
   llava()
+  llava_onevision()
   paligemma()
   qwen2_vl()
   qwen2_5_vl()
+  qwen3_vl()

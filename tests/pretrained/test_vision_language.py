@@ -12,6 +12,7 @@ import pytest
 from mmjax import models, pretrained
 from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, families, tensors
+from tests.pretrained import vision_language_sizes
 
 GOLDEN = Path(__file__).parent / 'golden'
 SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
@@ -20,9 +21,11 @@ PROMPTS = {
   'idefics3': ['<image> a small red', 'a <image> cat is'],
   'internvl': ['<image> a small red', 'a <image> cat is'],
   'llava': ['<image> a small red', 'a <image> cat is'],
+  'llava_onevision': ['<image> a small red', 'a <image> cat is'],
   'paligemma': ['a small red', 'a cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+  'qwen3_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
 NEW = 12
 
@@ -56,7 +59,15 @@ def test_logits_and_texts_are_those_of_transformers(name, loaded, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'name',
-  ['idefics3', 'llava', 'paligemma', 'qwen2_vl', 'qwen2_5_vl'],
+  [
+    'idefics3',
+    'llava',
+    'llava_onevision',
+    'paligemma',
+    'qwen2_vl',
+    'qwen2_5_vl',
+    'qwen3_vl',
+  ],
   scope='module',
 )
 def test_a_text_has_none_or_several_images(name, loaded):
@@ -156,6 +167,7 @@ def test_images_and_placeholders_must_agree(name, loaded):
     ('llava', 'text_config', {'model_type': 'mistral'}, "is 'mistral'"),
     ('llava', '', {'vision_feature_layer': [1, 2]}, r'layer is \[1, 2\]'),
     ('llava', '', {'vision_feature_select_strategy': 'x'}, "strategy is 'x'"),
+    ('llava_onevision', '', {'vision_aspect_ratio': 'x'}, "ratio is 'x'"),
     ('paligemma', 'text_config', {'model_type': 'gemma3'}, "is 'gemma3'"),
     ('paligemma', '', {'projection_dim': 8}, 'projection_dim is 8, but'),
     ('qwen2_vl', 'vision_config', {'in_channels': 1}, 'in_channels is 1'),
@@ -164,6 +176,18 @@ def test_images_and_placeholders_must_agree(name, loaded):
       'vision_config',
       {'rope_parameters': {'rope_type': 'x'}},
       "rope_type is 'x'",
+    ),
+    (
+      'qwen3_vl',
+      'vision_config',
+      {'num_position_embeddings': 8},
+      'embeddings is 8; mmjax reads squares',
+    ),
+    (
+      'qwen3_vl',
+      'vision_config',
+      {'deepstack_visual_indexes': [1, 0]},
+      r'indexes is \[1, 0\]; mmjax reads',
     ),
   ],
 )
@@ -184,6 +208,16 @@ def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
     ('idefics3', {'max_image_size': {'longest_edge': 7}}, '7x7 pixels, but'),
     ('internvl', {'size': {'height': 24}}, 'size is .* reads height and width'),
     ('internvl', {'min_patches': 9}, 'min_patches is 9 and max_patches 4'),
+    (
+      'llava_onevision',
+      {'image_grid_pinpoints': [[24, 25]]},
+      r'pinpoints has \[24, 25\], which is not a multiple of the 24',
+    ),
+    (
+      'llava_onevision',
+      {'image_grid_pinpoints': [[24, 24]]},
+      'have different image_grid_pinpoints',
+    ),
   ],
 )
 def test_tiles_that_mmjax_does_not_cut(tmp_path, name, values, message):
@@ -244,121 +278,9 @@ def test_images_of_another_size_are_refused(tmp_path):
     pretrained.load(tmp_path)
 
 
-LLAVA = {
-  'text_config': {
-    'model_type': 'llama',
-    'vocab_size': 32064,
-    'max_position_embeddings': 4096,
-    'rms_norm_eps': 1e-5,
-  },
-  'vision_config': {
-    'model_type': 'clip_vision_model',
-    'hidden_size': 1024,
-    'image_size': 336,
-    'intermediate_size': 4096,
-    'num_attention_heads': 16,
-    'num_hidden_layers': 24,
-    'patch_size': 14,
-  },
-}
-PALIGEMMA = {
-  'text_config': {'model_type': 'gemma', 'vocab_size': 257216},
-  'vision_config': {
-    'model_type': 'siglip_vision_model',
-    'intermediate_size': 4304,
-    'image_size': 224,
-  },
-}
-QWEN = {
-  'hidden_size': 3584,
-  'intermediate_size': 18944,
-  'num_hidden_layers': 28,
-  'num_attention_heads': 28,
-  'num_key_value_heads': 4,
-  'vocab_size': 152064,
-  'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]},
-}
-QWEN2 = {'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584, 'num_heads': 16}
-QWEN25 = {'depth': 32, 'hidden_size': 1280, 'intermediate_size': 3420}
-GEMMA3 = {
-  'text_config': {
-    'hidden_size': 2560,
-    'intermediate_size': 10240,
-    'num_hidden_layers': 34,
-    'vocab_size': 262208,
-  },
-  'vision_config': {
-    'hidden_size': 1152,
-    'image_size': 896,
-    'intermediate_size': 4304,
-    'num_attention_heads': 16,
-    'num_hidden_layers': 27,
-    'patch_size': 14,
-    'vision_use_head': False,
-  },
-}
-SMOLVLM = {
-  'text_config': {
-    'hidden_size': 576,
-    'intermediate_size': 1536,
-    'num_attention_heads': 9,
-    'num_hidden_layers': 30,
-    'num_key_value_heads': 3,
-    'vocab_size': 49280,
-  },
-  'vision_config': {
-    'hidden_size': 768,
-    'image_size': 512,
-    'num_attention_heads': 12,
-    'patch_size': 16,
-  },
-  'scale_factor': 4,
-}
-SMOLVLM2 = {
-  'text_config': {
-    'hidden_size': 2048,
-    'intermediate_size': 8192,
-    'num_attention_heads': 32,
-    'num_hidden_layers': 24,
-    'num_key_value_heads': 32,
-    'vocab_size': 49280,
-  },
-  'vision_config': {
-    'intermediate_size': 4304,
-    'image_size': 384,
-    'num_hidden_layers': 27,
-    'patch_size': 14,
-  },
-  'scale_factor': 3,
-}
-INTERNVL = {
-  'text_config': {
-    'hidden_size': 896,
-    'intermediate_size': 4864,
-    'num_attention_heads': 14,
-    'num_hidden_layers': 24,
-    'num_key_value_heads': 2,
-    'vocab_size': 151674,
-  },
-  'vision_config': {'attention_bias': True, 'image_size': [448, 448]},
-  'tie_word_embeddings': False,
-}
-# Parameters of the published checkpoints.
-SIZES = {
-  'idefics3': (SMOLVLM, 256_484_928),
-  'smolvlm': (SMOLVLM2, 2_246_784_880),
-  'internvl': (INTERNVL, 938_193_024),
-  'gemma3': (GEMMA3, 4_300_079_472),
-  'llava': (LLAVA, 7_063_427_072),
-  'paligemma': (PALIGEMMA, 2_923_466_480),
-  'qwen2_vl': ({**QWEN, 'vision_config': QWEN2}, 8_291_375_616),
-  'qwen2_5_vl': ({**QWEN, 'vision_config': QWEN25}, 8_292_166_656),
-}
-
-
-@pytest.mark.parametrize('kind', SIZES)
+@pytest.mark.parametrize('kind', vision_language_sizes.SIZES)
 def test_published_sizes(kind):
-  config, number = SIZES[kind]
+  config, number = vision_language_sizes.SIZES[kind]
   family = families.find({'model_type': kind})
   shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

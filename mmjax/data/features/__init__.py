@@ -14,6 +14,7 @@ from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
 from mmjax.data.features.text import StoredTexts, Text
 from mmjax.data.features.tfidf import Tfidf
+from mmjax.data.features.tiles import Tiles
 from mmjax.data.features.turn_values import split_last_answer
 from mmjax.data.features.turns import Turns
 from mmjax.data.features.vectors import UnitVector
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Feature]] = {
     Image,
     Images,
     Patches,
+    Tiles,
     Sound,
     Video,
     Text,
@@ -67,6 +69,7 @@ __all__ = [
   'StoredTexts',
   'Text',
   'Tfidf',
+  'Tiles',
   'Turns',
   'UnitVector',
   'Vector',

@@ -1,16 +1,16 @@
 """Images in their places in conversations."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mmjax.data.features import base, images, patches, turn_values
+from mmjax.data.features import base, images, patches, tiles, turn_values
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 
-KINDS = (images.Image, images.Images, patches.Patches)
+KINDS = (images.Image, images.Images, patches.Patches, tiles.Tiles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +20,17 @@ class PlacedImage:
   Attributes:
     field: field that has it.
     slot: its number among the images that a row has room for, those of one
-      feature after those of the other.
+      feature after those of the other; of tiles, the number of its first.
     grid: its tokens.
+    size: how many of these it is: of tiles their number, else 1.
+    text: what is written for it: texts, and numbers of its tokens.
   """
 
   field: str
   slot: int
   grid: packing.Grid
+  size: int = 1
+  text: tuple[str | int, ...] = ()
 
 
 def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
@@ -47,8 +51,10 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
       f'names {wrong[0]!r} of the kind {features[wrong[0]].kind}; use {kinds}',
     )
   has_patches = any(has_grids(feature) for feature in features.values())
-  if has_patches and len(features) > 1:
-    turns.refuse('image', 'names several features, of which one has patches')
+  if len(features) > 1 and not all(map(counts_images, features.values())):
+    turns.refuse(
+      'image', 'names several features, of which one has patches or tiles'
+    )
   if not turns.placeholder:
     turns.refuse('image', 'needs placeholder too')
   if has_patches and turns.image_tokens:
@@ -72,19 +78,24 @@ def has_grids(feature: base.Feature) -> bool:
   return isinstance(feature, patches.Patches)
 
 
+def counts_images(feature: base.Feature) -> bool:
+  """Whether a row has room for a number of images, whatever their sizes."""
+  return isinstance(feature, images.Image)
+
+
 def count_slots(feature: base.Feature) -> int:
-  """How many images a row has room for; of patches, how many tokens."""
+  """How many images, or tiles, a row has room for; of patches, tokens."""
   if isinstance(feature, patches.Patches):
     return feature.tokens
-  return feature.number if isinstance(feature, images.Images) else 1
+  return getattr(feature, 'number', 1)
 
 
 def count_used(feature: base.Feature, turns: Sequence[Mapping]) -> int:
   """How much of this room placed turns take."""
-  grids = list_grids(turns)
+  placed = list_placed(turns)
   if isinstance(feature, patches.Patches):
-    return sum(grid.tokens for grid in grids)
-  return len(grids)
+    return sum(image.grid.tokens for image in placed)
+  return sum(image.size for image in placed)
 
 
 def list_placed(turns: Sequence[Mapping]) -> list[PlacedImage]:
@@ -157,7 +168,7 @@ def place(
     turns: the turns.
     record: a record with their images, encoded or as arrays.
     features: features of images by name.
-    image_tokens: number of tokens of each image without patches.
+    image_tokens: number of tokens of each image, or tile, without patches.
 
   Returns:
     The turns, with a `PlacedImage` for each reference.
@@ -168,12 +179,9 @@ def place(
   """
   slot, left = 0, {}
   for feature in features.values():
-    grids = _find_grids(feature, record, image_tokens)
-    if grids and feature.field_name not in left:
-      left[feature.field_name] = [
-        PlacedImage(feature.field_name, slot + number, grid)
-        for number, grid in enumerate(grids)
-      ]
+    found = list(_find_images(feature, record, image_tokens, slot))
+    if found and feature.field_name not in left:
+      left[feature.field_name] = found
     slot += count_slots(feature)
   fields = {feature.field_name for feature in features.values()}
   numbers = {field: len(left.get(field, ())) for field in fields}
@@ -218,18 +226,35 @@ def _list_values(feature: base.Feature, record: Mapping[str, Any]) -> list:
   return value if isinstance(value, list) else [value]
 
 
-def _find_grids(
-  feature: base.Feature, record: Mapping[str, Any], image_tokens: int
-) -> list[packing.Grid]:
-  values = _list_values(feature, record)
+def _find_images(
+  feature: base.Feature,
+  record: Mapping[str, Any],
+  image_tokens: int,
+  slot: int,
+) -> Iterator[PlacedImage]:
+  """The images of a record, the first of which has the number `slot`."""
+  values, field = _list_values(feature, record), feature.field_name
   if isinstance(feature, patches.Patches):
-    return feature.find_grids(values)
+    for number, grid in enumerate(feature.find_grids(values)):
+      yield PlacedImage(field, slot + number, grid, text=(grid.tokens,))
+    return
+  if isinstance(feature, tiles.Tiles):
+    for value in values:
+      parts = feature.write(value)
+      size = parts.count(None)
+      text = tuple(image_tokens if part is None else part for part in parts)
+      grid = packing.Grid(1, size, image_tokens)
+      yield PlacedImage(field, slot, grid, size, text)
+      slot += size
+    return
   if len(values) > count_slots(feature):
     raise ConfigError(
       f'the record has {len(values)} images, but data.features.{feature.name}.'
       f'number is {count_slots(feature)}; raise it'
     )
-  return [packing.Grid(1, 1, image_tokens)] * len(values)
+  grid = packing.Grid(1, 1, image_tokens)
+  for number in range(len(values)):
+    yield PlacedImage(field, slot + number, grid, text=(grid.tokens,))
 
 
 def expand(
@@ -237,8 +262,9 @@ def expand(
   learnt: Sequence[bool],
   token_id: int,
   turns: Sequence[Mapping],
+  encode: Callable[[str], Sequence[int]],
 ) -> tuple[list[int], list[bool]]:
-  """Repeats the placeholder of each image for each of its tokens.
+  """Writes the placeholder of each image as its tokens, and those around them.
 
   Nobody says them, so none is learnt.
 
@@ -247,15 +273,23 @@ def expand(
     learnt: bool for each of them.
     token_id: the placeholder.
     turns: the placed turns.
+    encode: a token, or a text between tokens, -> its ids.
   """
-  remaining = iter(list_grids(turns))
-  counts = [next(remaining).tokens if i == token_id else 1 for i in ids]
-  said = [
-    is_learnt and i != token_id
-    for i, is_learnt in zip(ids, learnt, strict=True)
-  ]
-  repeat = lambda row: np.repeat(row, counts).tolist()
-  return repeat(ids), repeat(said)
+  remaining = iter(list_placed(turns))
+  out, said = [], []
+  for own_id, is_learnt in zip(ids, learnt, strict=True):
+    own = [own_id]
+    if own_id == token_id:
+      own = [
+        written
+        for part in next(remaining).text
+        for written in (
+          [token_id] * part if isinstance(part, int) else encode(part)
+        )
+      ]
+    out += own
+    said += [is_learnt and own_id != token_id] * len(own)
+  return out, said
 
 
 def make_arrays(

@@ -36,11 +36,11 @@ class Turns(base.Feature):
     length: T, largest number of tokens; what is longer loses its end.
     system: field of texts, such as 'captions', whose first text is the system's
       turn before the others; '' for none.
-    image: feature of images (`image`, `images` or `patches`), or several, whose
-      images stand where the conversation refers to their fields, each once;
-      before the first question if they are questions. '' for none.
-    image_tokens: number of tokens of an image in the model; 0 with patches,
-      which are as many as the image is large.
+    image: feature of images (`image`, `images`, `patches` or `tiles`), or
+      several, whose images stand where the conversation refers to their fields,
+      each once; before the first question if they are questions. '' for none.
+    image_tokens: number of tokens of an image, or of a tile, in the model; 0
+      with patches, which are as many as the image is large.
     placeholder: token that stands for each of them, such as '<image>'; it is
       the one that the chat template writes for an image.
     requires_answer: whether training refuses a conversation of which no token
@@ -288,11 +288,16 @@ class Turns(base.Feature):
   def _expand(
     self, chosen: Sequence[Mapping], ids: list[int], learnt: list[bool]
   ) -> tuple[list[int], list[bool]]:
-    """Repeats the placeholder of each image for each of its tokens."""
+    """Writes the placeholder of each image as its tokens."""
     token_id, number = self._find_id(), len(turn_images.list_placed(chosen))
     if ids.count(token_id) != number:
       turn_checks.refuse_placeholders(self, chosen, ids.count(token_id), number)
-    return turn_images.expand(ids, learnt, token_id, chosen)
+    return turn_images.expand(ids, learnt, token_id, chosen, self._encode_part)
+
+  def _encode_part(self, text: str) -> list[int]:
+    """Ids of a text between the tokens of an image, most often one token."""
+    found = self.tokenizer.find_id(text)
+    return self.tokenizer.encode_words(text) if found is None else [found]
 
   def make_prompt_arrays(
     self, chosen: Sequence[Mapping] | None, length: int

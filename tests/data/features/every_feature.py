@@ -138,6 +138,23 @@ CASES = {
     ('png', IMAGE),
     is_random=False,
   ),
+  'tiles': Case(
+    {'scheme': 'ratio', 'number': 6, 'size': (3, 4), 'most': 4},
+    IMAGE,
+    (6, 3, 4, 3),
+    'uint8',
+    {'should be bytes, not str': 'a.png', 'of bytes, not list': ['a']},
+    (
+      *ILLEGAL_IMAGES[:4],
+      *ILLEGAL_IMAGES[-3:],
+      *({name: 0} for name in ('number', 'least', 'most')),
+      *({'scheme': name} for name in ('sides', 'x')),
+      {'longest': -1},
+      {'resample': 6},
+    ),
+    ('png', IMAGE),
+    is_random=False,
+  ),
   'sound': Case(
     {'rate': 1000, 'seconds': 0.3},
     make_sound(),

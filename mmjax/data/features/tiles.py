@@ -1,0 +1,186 @@
+"""Fields of images of any size, as tiles of one size."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import PIL.Image
+
+from mmjax.data import contact_sheet
+from mmjax.data import images as image_files
+from mmjax.data import tiles as tiles_lib
+from mmjax.data.features import base, images
+from mmjax.errors import ConfigError, check_choice
+
+SCHEMES = ('ratio', 'sides')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiles(base.Feature):
+  """Encoded images of any size, cut into tiles as published models read them.
+
+  Each is one tile, or several and the whole image as one more; all share one
+  row: uint8 [n, H, W, 3], and the mask bool [n]. In a conversation, the text of
+  an image says which tile is where. A model reads float32, normalised, zeros
+  where the mask is False.
+
+  Attributes:
+    scheme: how images are cut and written: 'sides' as Idefics3 and SmolVLM, or
+      'ratio' as InternVL (`mmjax.data.tiles`).
+    number: n, most tiles of the images of a row.
+    size: side of a tile, or its (height, width), in pixels.
+    longest: length of an image's longer side before it is cut, of the scheme
+      sides; 0 for the image's own.
+    splits: whether images are cut, of the scheme sides.
+    least: smallest number of tiles of an image, of the scheme ratio.
+    most: largest number of tiles of an image, of the scheme ratio.
+    start: token before the tiles of an image, of the scheme ratio.
+    end: token behind them.
+    resample: Pillow's number of the filter.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
+  """
+
+  kind: ClassVar[str] = 'tiles'
+  field_kinds: ClassVar[tuple[str, ...]] = ('image', 'images')
+  is_large: ClassVar[bool] = True
+  word: ClassVar[str] = 'images'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'scheme',
+    'size',
+    'longest',
+    'splits',
+    'least',
+    'most',
+    'start',
+    'end',
+    'resample',
+    'mean',
+    'std',
+  )
+
+  scheme: str = 'sides'
+  number: int = 16
+  size: int | Sequence = 32
+  longest: int = 0
+  splits: bool = True
+  least: int = 1
+  most: int = 12
+  start: str = '<img>'
+  end: str = '</img>'
+  resample: int = 3
+  mean: Sequence = images.HALF
+  std: Sequence = images.HALF
+
+  def __post_init__(self):
+    super().__post_init__()
+    images.check_normalisation(self)
+    check_choice(self.scheme, SCHEMES, f'data.features.{self.name}.scheme')
+    for setting, least in (('number', 1), ('longest', 0), ('least', 1)):
+      if getattr(self, setting) < least:
+        self.refuse(setting, f'is not legal: at least {least}')
+    if self.most < self.least:
+      self.refuse('most', f'is less than least={self.least}')
+    if self.resample not in list(PIL.Image.Resampling):
+      self.refuse('resample', "is not the number of one of Pillow's filters")
+    shape = self.shape
+    is_whole = all(type(number) is int for number in shape)
+    if not is_whole or len(shape) != 3 or min(shape) < 1:
+      self.refuse('size', 'is not legal: one number, or (height, width)')
+    if self.scheme == 'sides' and shape[0] != shape[1]:
+      self.refuse('size', 'is not legal: tiles of the scheme sides are squares')
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """(H, W, 3) of a tile."""
+    size = self.size
+    return (size, size, 3) if isinstance(size, int) else (*size, 3)
+
+  @property
+  def cutter(self) -> tiles_lib.WritingCutter:
+    """What cuts images, and writes the text of their tiles."""
+    size = (self.shape[0], self.shape[1])
+    if self.scheme == 'sides':
+      return tiles_lib.SideCutter(
+        size, self.longest, self.splits, self.resample
+      )
+    return tiles_lib.RatioCutter(
+      size, self.least, self.most, self.start, self.end, self.resample
+    )
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    kind = images.Images if isinstance(value, list) else images.Image
+    return kind.explain_fault(value)
+
+  def get(self, record: Mapping[str, Any]) -> list[Any] | None:
+    value = super().get(record)
+    return value if value is None or isinstance(value, list) else [value]
+
+  def write(self, value: Any) -> list[str | None]:
+    """The text of an image; None stands for each of its tiles.
+
+    Args:
+      value: an encoded image, or uint8 [H, W, 3].
+
+    Raises:
+      ConfigError: if it is not an image.
+    """
+    encoded = isinstance(value, bytes)
+    size = image_files.read_size(value) if encoded else value.shape[:2]
+    return self.cutter.write(*self.cutter.find_grid(*size))
+
+  def make_arrays(
+    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
+  ) -> base.Example:
+    del rng, flips
+    return self._cut([image_files.decode(data) for data in chosen])
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._cut([])
+
+  def prepare(self, value: Any) -> base.Example:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+      raise ConfigError(f'{self.name} is one image or more, not an empty list')
+    return self._cut([image_files.to_array(item) for item in values])
+
+  def join(self, examples: Sequence[base.Example]) -> base.Example:
+    parts = [part[self.name][part[f'{self.name}_mask']] for part in examples]
+    return self._stack(np.concatenate(parts))
+
+  def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalises the tiles of a batch; absent ones become zeros."""
+    pixels, mask = batch[self.name], batch[f'{self.name}_mask']
+    present = mask[..., None, None, None].astype(np.float32)
+    normal = image_files.normalise(pixels, self.mean, self.std)
+    return {self.name: normal * present}
+
+  @classmethod
+  def draw(cls, value: Any) -> contact_sheet.Cell:
+    values = value if isinstance(value, list) else [value]
+    return images.draw_grid([image_files.decode(item) for item in values]), []
+
+  def _cut(self, arrays: Sequence[np.ndarray]) -> base.Example:
+    """Cuts images uint8 [H, W, 3] of any sizes into one row of tiles."""
+    cut = [
+      np.asarray(tile, np.uint8)
+      for array in arrays
+      for tile in self.cutter.cut(PIL.Image.fromarray(array)).images
+    ]
+    if len(cut) > self.number:
+      raise ConfigError(
+        f'{self.name}: {len(arrays)} images have {len(cut)} tiles, more than '
+        f'data.features.{self.name}.number={self.number}; raise it, or make '
+        'images smaller'
+      )
+    return self._stack(np.reshape(cut, (-1, *self.shape)))
+
+  def _stack(self, rows: np.ndarray) -> base.Example:
+    """Makes the arrays of tiles, [at most n, H, W, 3]."""
+    array = np.zeros((self.number, *self.shape), np.uint8)
+    array[: len(rows)] = rows
+    mask = np.arange(self.number) < len(rows)
+    return {self.name: array, f'{self.name}_mask': mask}
