@@ -98,7 +98,7 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
 
 
 def make_model(kind: str) -> models.InterleavedVisionLanguage:
-  """A LLaVA, a Qwen2.5-VL or a SmolVLM in miniature."""
+  """A LLaVA, a Qwen2.5-VL with Qwen3-VL's levels, or a SmolVLM, small."""
   rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
   vision, projector = encoders.ViT(2, 8, 1, 2, 7), mnn.Mlp(12, 5)
   if kind == 'tiles':
@@ -114,6 +114,8 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
       patch_size=2,
       window=2,
       window_layers=(0,),
+      position_grid=(3, 3),
+      level_layers=(0,),
       block={'norm': 'rmsnorm'},
     )
   return models.InterleavedVisionLanguage(

@@ -238,6 +238,24 @@ def test_blocks_after_the_last_that_counts_change_nothing(scan, draw):
 
 
 @pytest.mark.parametrize('scan', [True, False])
+def test_levels_are_added_after_the_first_blocks(scan, draw):
+  module = mnn.Stack(2, 8, 4, 11, scan=scan)
+  params = draw(module, X, train=False)['params']
+  level = jnp.roll(X, 1, axis=1)
+  got, _ = module.apply({'params': params}, X, added=level[None], train=False)
+  first, _ = module.apply({'params': params}, X, stop=1, train=False)
+  alone = mnn.Stack(1, 8, 4, 11, scan=False)
+  layers = params if not scan else mnn.unstack_layers(params)
+  second = {'layers_0': layers['layers_1']}
+  want, _ = alone.apply({'params': second}, first + level, train=False)
+  np.testing.assert_allclose(got, want, **TOLERANCE)
+  with pytest.raises(ValueError, match='3 levels are added .* there are 2'):
+    module.apply(
+      {'params': params}, X, added=jnp.stack([level] * 3), train=False
+    )
+
+
+@pytest.mark.parametrize('scan', [True, False])
 def test_local_layers_see_a_window(scan, draw):
   module = mnn.Stack(3, 8, 4, 11, local_layers=(0, 2), scan=scan)
   everything, window = jnp.ones((1, 5), int), jnp.asarray([[1, 1, 2, 2, 3]])

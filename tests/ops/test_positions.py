@@ -127,6 +127,15 @@ def test_rotary_sections_turn_by_their_own_axis():
   np.testing.assert_array_equal(one, rows)
 
 
+def test_interleaved_sections_take_turns():
+  x = jnp.ones((1, 1, 1, 14))
+  for axis, pairs in enumerate(([0, 3, 5, 6], [1, 4], [2])):
+    positions = jnp.zeros((1, 1, 3), int).at[0, 0, axis].set(2)
+    got = ops.rotary(x, positions, sections=(4, 2, 1), interleaved=True)
+    turned = np.flatnonzero(np.abs(got - x)[0, 0, 0, :7] > 1e-6)
+    assert turned.tolist() == pairs
+
+
 def test_rotary_axial_sections_restart():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, 8)))
   got = ops.rotary(x, jnp.asarray([[[3, 7]]]), sections=(2, 2), axial=True)
@@ -210,6 +219,15 @@ def test_resized_positions_by_hand():
   got = ops.resize_positions(table, 2, 1, antialias=True)[:, 0, 0]
   whole = 2 * near + middle + far
   np.testing.assert_allclose(got, [near / whole, middle / whole], rtol=1e-6)
+
+
+def test_sampled_positions_by_hand():
+  """Corners have those of the table; one in the middle has their mean."""
+  table = jnp.asarray([[[0.0], [2.0]], [[4.0], [6.0]]])
+  places = jnp.asarray([[[0, 0], [2, 2], [1, 1], [0, 0]]])
+  grids = jnp.asarray([[[3, 3], [3, 3], [3, 3], [1, 1]]])
+  got = ops.sample_positions(table, places, grids)
+  np.testing.assert_allclose(got[0, :, 0], [0, 6, 3, 0])
 
 
 def test_positions_on_grids_by_hand():
