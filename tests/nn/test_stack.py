@@ -249,7 +249,7 @@ def test_levels_are_added_after_the_first_blocks(scan, draw):
   second = {'layers_0': layers['layers_1']}
   want, _ = alone.apply({'params': second}, first + level, train=False)
   np.testing.assert_allclose(got, want, **TOLERANCE)
-  with pytest.raises(ValueError, match='3 levels are added .* there are 2'):
+  with pytest.raises(ValueError, match=r'3 levels are added .* there are 2'):
     module.apply(
       {'params': params}, X, added=jnp.stack([level] * 3), train=False
     )
