@@ -56,12 +56,17 @@ def main(argv: list[str]) -> int:
       chat.messages[:] = system
     elif line:
       is_first = len(chat.messages) == len(system)
-      chat.say(_make_content(line, args.image if is_first else None))
+      media = {'image': args.image, 'audio': args.audio} if is_first else {}
+      chat.say(_make_content(line, media))
       print()
 
 
-def _make_content(line: str, images: list[str] | None) -> list:
-  parts = [{'type': 'image', 'image': path} for path in images or ()]
+def _make_content(line: str, media: dict[str, list[str] | None]) -> list:
+  parts = [
+    {'type': kind, kind: path}
+    for kind, paths in media.items()
+    for path in paths or ()
+  ]
   return [*parts, {'type': 'text', 'text': line}] if parts else line
 
 
@@ -96,6 +101,12 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar='FILE',
     action='append',
     help='image of the first message; may be repeated',
+  )
+  add(
+    '--audio',
+    metavar='FILE',
+    action='append',
+    help='sound of the first message, a .wav file; may be repeated',
   )
   add(
     '--stop',

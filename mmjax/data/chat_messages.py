@@ -1,4 +1,4 @@
-"""Messages of conversations, apart from the images and videos in them."""
+"""Messages of conversations, apart from the images and sounds in them."""
 
 import base64
 import binascii
@@ -14,19 +14,25 @@ from mmjax.data.chat_templates import ChatTemplate, Message
 from mmjax.errors import ConfigError
 
 _DATA = re.compile(r'data:image/[\w.+-]+;base64,', re.IGNORECASE)
-_KINDS = {'image': 'image', 'image_url': 'image', 'video': 'video'}
+_KINDS = {
+  'image': 'image',
+  'image_url': 'image',
+  'video': 'video',
+  'audio': 'audio',
+  'audio_url': 'audio',
+}
 _SOURCES = ('url', 'path')
 
 
 @dataclasses.dataclass(frozen=True)
 class Separated:
-  """A conversation whose images and videos are taken out.
+  """A conversation whose images, videos and sounds are taken out.
 
   Attributes:
     messages: the messages; a content is a list of texts and of parts such as
       {'type': 'image'}.
-    media: the images and videos, in their order: paths of files, Pillow images
-      or arrays.
+    media: the images, videos and sounds, in their order: paths of files, Pillow
+      images or arrays.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -52,12 +58,13 @@ class Separated:
 
 
 def separate(messages: Sequence[Message]) -> Separated:
-  """Takes images and videos out of messages in the form of OpenAI's.
+  """Takes images, videos and sounds out of messages in the form of OpenAI's.
 
   A content is a text, or a list of texts, {'type': 'text', 'text': ...},
   {'type': 'image', 'image': ...} (or `url` or `path` instead of `image`),
-  {'type': 'video', 'video': ...} and {'type': 'image_url', 'image_url': {'url':
-  ...}}. Images are files, Pillow images, arrays, or 'data:' URLs.
+  {'type': 'video', 'video': ...}, {'type': 'audio', 'audio': ...} and {'type':
+  'image_url', 'image_url': {'url': ...}}. Images are files, Pillow images,
+  arrays, or 'data:' URLs.
 
   Raises:
     ConfigError: for another part, or an image that isn't there or is to be

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError, check_choice
@@ -21,7 +22,8 @@ class AudioTransformer(tower.Tower):
   """Encodes a spectrogram: convolutions over time, then a transformer.
 
   The encoder of Whisper (Radford et al. 2022, section 2.2) with
-  `positions='fixed'`.
+  `positions='fixed'`; that of Qwen2-Audio (Chu et al. 2024, section 2) with
+  `merged=2` and `convolves_padding` besides.
 
   Attributes:
     width: number of features D.
@@ -34,6 +36,10 @@ class AudioTransformer(tower.Tower):
     positions: 'learned', 'sincos', 'fixed' (a table among the parameters that
       starts as 'sincos' and gets no gradient, as published weights have it) or
       'none'.
+    merged: how many neighbouring tokens are averaged after the blocks; a token
+      of which one is padding is padding.
+    convolves_padding: whether convolutions read padding as it is, such as the
+      spectrogram of silence, which blocks do not; otherwise it changes nothing.
     pooling: 'mean', 'first', 'last' or 'attention'.
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
@@ -51,6 +57,8 @@ class AudioTransformer(tower.Tower):
   max_length: Size = 1500
   strides: Sequence[int] = (1, 2)
   positions: str = 'sincos'
+  merged: Size = 1
+  convolves_padding: bool = False
   pooling: str = 'mean'
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -66,6 +74,7 @@ class AudioTransformer(tower.Tower):
       self.max_length,
       strides=self.strides,
       positions=self.positions,
+      convolves_padding=self.convolves_padding,
       dtype=self.dtype,
     )
     self.setup_tower(initial_norm=False)
@@ -82,7 +91,8 @@ class AudioTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up.
+      Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up,
+      then by `merged`, rounded down.
 
     Raises:
       ConfigError: if N is more than `max_length`, or `positions` or `pooling`
@@ -90,7 +100,17 @@ class AudioTransformer(tower.Tower):
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
+    if self.merged > 1:
+      mask = _cut_groups(mask, self.merged).all(axis=2)
     return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    if self.merged == 1:
+      return super().stack(x, mask, train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
+    x = _cut_groups(x, self.merged).mean(axis=2)  # [B, N / merged, D]
+    return self.last_norm(x) if self.final_norm else x
 
   def embed(
     self, spectrogram: Array, mask: Array | None = None, *, train: bool
@@ -100,6 +120,12 @@ class AudioTransformer(tower.Tower):
       mask = jnp.ones(spectrogram.shape[:2], bool)
     x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
     return self.embed_dropout(x, deterministic=not train), mask
+
+
+def _cut_groups(x: Array, number: int) -> Array:
+  """Groups tokens [B, N, ...] as [B, N / number, number, ...]."""
+  whole = x.shape[1] // number * number
+  return x[:, :whole].reshape(len(x), -1, number, *x.shape[2:])
 
 
 class SpectrogramTransformer(tower.Tower):
@@ -279,6 +305,7 @@ class FrameEmbedding(nn.Module):
     max_length: most tokens.
     strides: frames that each convolution, before its GELU, steps over.
     positions: 'learned', 'sincos', 'fixed' or 'none', as `AudioTransformer`.
+    convolves_padding: whether convolutions read padding, as `AudioTransformer`.
     dtype: dtype of the computation.
   """
 
@@ -286,6 +313,7 @@ class FrameEmbedding(nn.Module):
   max_length: Size
   strides: Sequence[int] = (1, 2)
   positions: str = 'sincos'
+  convolves_padding: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -293,7 +321,7 @@ class FrameEmbedding(nn.Module):
     """Maps [B, F, M] and mask [B, F] to [B, N, D] and [B, N]."""
     for i, stride in enumerate(self.strides):
       # A convolution reaches over the end, where it must find zeros.
-      x = ops.zero_masked(x, mask)
+      x = x if self.convolves_padding else ops.zero_masked(x, mask)
       x = nn.Conv(
         self.width,
         (3,),

@@ -24,6 +24,7 @@ from mmjax.pretrained import (
   image_text_models,
   language_models,
   paligemma,
+  qwen2_audio,
   speech_recognizers,
   text_encoders,
   vision_language,
@@ -105,6 +106,8 @@ def _list(model: pretrained.Pretrained) -> Iterator[tuple[str, Ability]]:
     if isinstance(model, blip2.Model):
       yield 'caption', _IMAGE_TEXT['caption']
     yield 'answer', _make('answer a question', 'question', _chat)
+  elif isinstance(model, qwen2_audio.Model):
+    yield 'answer', _make('answer a question', 'question', _listen, 'sound')
   elif isinstance(model, speech_recognizers.PublishedSpeechRecognizer):
     yield 'transcribe', _make('transcribe speech', '', _transcribe, 'sound')
   elif isinstance(model, language_models.PublishedWriter):
@@ -208,6 +211,16 @@ def _chat(
   parts = [] if image is None else [{'type': 'image', 'image': image}]
   return [
     model.chat([{'role': 'user', 'content': [*parts, text]}], **settings)
+    for text in texts
+  ]
+
+
+def _listen(
+  model: Any, sound: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  part = {'type': 'audio', 'audio': sound}
+  return [
+    model.chat([{'role': 'user', 'content': [part, text]}], **settings)
     for text in texts
   ]
 

@@ -229,8 +229,14 @@ class RunThatChats:
     return self.decode([token_id])
 
 
-# Keys of batches with images, which have sizes of their own.
-_MEDIA = ('image', 'image_layout', 'patches')
+# Keys of batches with images and sounds, which have sizes of their own.
+_MEDIA = (
+  'image',
+  'image_layout',
+  'patches',
+  'spectrogram',
+  'spectrogram_mask',
+)
 # Greedy and without a penalty.
 _NEUTRAL: Mapping[str, float] = {
   'temperature': 0.0,

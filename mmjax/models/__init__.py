@@ -3,6 +3,7 @@
 Shape letters are those of `mmjax.types`.
 """
 
+from mmjax.models.audio_language import InterleavedAudioLanguage
 from mmjax.models.build import (
   NESTED,
   NESTED_DERIVED,
@@ -55,6 +56,7 @@ __all__ = [
   'ImageAutoencoder',
   'ImageFirstVisionLanguage',
   'ImageTextMatcher',
+  'InterleavedAudioLanguage',
   'InterleavedVisionLanguage',
   'LanguageModel',
   'MMDiT',

@@ -214,6 +214,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       return self._lay_out(tokens, **batch['image_layout'])
     return self._end_images(tokens, batch['image'].shape[1])
 
+  def _encode_inserted(self, batch: Batch, *, train: bool) -> Tokens | None:
+    """The tokens that replace placeholders, those of padding last."""
+    return self.encode_images(batch, train=train)
+
   def _lay_out(self, tokens: Tokens, sources: Array, weights: Array) -> Tokens:
     """Weighted means [B, N, D] of tokens [B, S, D], by `anyres.Layout`."""
     ends = self._make_newlines(tokens.values)
@@ -252,7 +256,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     replaced = jnp.isin(ids, jnp.asarray(tuple(self.placeholders)))  # [B, T]
     # A placeholder need not have a word vector.
     words = self.decoder.embed(jnp.where(replaced, 0, ids))  # [B, T, D]
-    images = self.encode_images(batch, train=train)
+    images = self._encode_inserted(batch, train=train)
     if images is None:
       return words, None
     each = batch['image'].shape[1] if 'image' in batch else 1

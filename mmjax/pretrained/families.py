@@ -34,6 +34,7 @@ FAMILIES = {
   'paligemma': 'paligemma:FAMILY',
   'qwen2': 'qwen2:FAMILY',
   'qwen2_5_vl': 'qwen2_5_vl:FAMILY',
+  'qwen2_audio': 'qwen2_audio:FAMILY',
   'qwen2_vl': 'qwen2_vl:FAMILY',
   'qwen3': 'qwen3:FAMILY',
   'qwen3_vl': 'qwen3_vl:FAMILY',

@@ -27,18 +27,21 @@ TIES = tuple(
   for prefix in ('model.', '')
 )
 
-_DEFAULTS = {
-  'vocab_size': 51865,
+AUDIO = {
   'num_mel_bins': 80,
   'd_model': 384,
   'encoder_layers': 4,
   'encoder_attention_heads': 6,
   'encoder_ffn_dim': 1536,
+  'activation_function': 'gelu',
+  'max_source_positions': 1500,
+}
+_DEFAULTS = {
+  **AUDIO,
+  'vocab_size': 51865,
   'decoder_layers': 4,
   'decoder_attention_heads': 6,
   'decoder_ffn_dim': 1536,
-  'activation_function': 'gelu',
-  'max_source_positions': 1500,
   'max_target_positions': 448,
   'tie_word_embeddings': True,
 }
@@ -76,7 +79,8 @@ _ATTENTION = {
   'out': 'out_proj',
 }
 _BIAS = ('query', 'value', 'out')
-_STRIDE = 2
+# Frames of a token.
+STRIDE = 2
 
 
 class Model(speech_recognizers.PublishedSpeechRecognizer):
@@ -146,25 +150,8 @@ def module(
 ) -> models.SpeechRecognizer:
   """The model that a config.json describes."""
   values = _values(config)
-  block = {
-    'activation': configs.activation(
-      values['activation_function'], 'activation_function'
-    ),
-    'norm_epsilon': 1e-5,
-    'attention_bias': _BIAS,
-  }
   return models.SpeechRecognizer(
-    audio=encoders.AudioTransformer(
-      width=values['d_model'],
-      depth=values['encoder_layers'],
-      num_heads=values['encoder_attention_heads'],
-      mlp_dim=values['encoder_ffn_dim'],
-      max_length=values['max_source_positions'],
-      strides=(1, _STRIDE),
-      positions='fixed',
-      block=block,
-      dtype=dtype,
-    ),
+    audio=audio_encoder(values, dtype),
     decoder=decoders.TextDecoder(
       vocab_size=values['vocab_size'],
       width=values['d_model'],
@@ -173,16 +160,44 @@ def module(
       mlp_dim=values['decoder_ffn_dim'],
       max_length=values['max_target_positions'],
       tied=values['tie_word_embeddings'],
-      block=block,
+      block=_find_block(values),
       dtype=dtype,
     ),
   )
 
 
+def audio_encoder(
+  values: Mapping[str, Any], dtype: Any, **settings: Any
+) -> encoders.AudioTransformer:
+  """The encoder; `values` has the fields of `AUDIO`."""
+  return encoders.AudioTransformer(
+    width=values['d_model'],
+    depth=values['encoder_layers'],
+    num_heads=values['encoder_attention_heads'],
+    mlp_dim=values['encoder_ffn_dim'],
+    max_length=values['max_source_positions'],
+    strides=(1, STRIDE),
+    positions='fixed',
+    block=_find_block(values),
+    dtype=dtype,
+    **settings,
+  )
+
+
+def _find_block(values: Mapping[str, Any]) -> dict[str, Any]:
+  return {
+    'activation': configs.activation(
+      values['activation_function'], 'activation_function'
+    ),
+    'norm_epsilon': 1e-5,
+    'attention_bias': _BIAS,
+  }
+
+
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
   values = _values(config)
-  frames = _STRIDE * values['max_source_positions']
+  frames = STRIDE * values['max_source_positions']
   shape = (1, frames, values['num_mel_bins'])
   return {
     'spectrogram': jax.ShapeDtypeStruct(shape, jnp.float32),
@@ -193,28 +208,15 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   values = _values(config)
-  out = []
-  for name in ('conv1', 'conv2'):
-    ours, theirs = f'audio/frames/{name}', f'encoder.{name}'
-    out += [
-      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', forms.Convolution()),
-      keys.Rule(f'{ours}/bias', f'{theirs}.bias'),
-    ]
-  embeddings = (
-    ('audio/frames/position_table', 'encoder.embed_positions.weight'),
-    ('decoder/words/table/embedding', 'decoder.embed_tokens.weight'),
-    ('decoder/words/position_table', 'decoder.embed_positions.weight'),
-  )
-  out += [
-    *(keys.Rule(ours, theirs) for ours, theirs in embeddings),
-    *_blocks('audio', 'encoder', {'attention': 'self_attn'}),
-    *_blocks(
-      'decoder',
-      'decoder',
-      {'attention': 'self_attn', 'cross_attention': 'encoder_attn'},
-    ),
-    *keys.norm('audio/last_norm', 'encoder.layer_norm'),
-    *keys.norm('decoder/last_norm', 'decoder.layer_norm'),
+  decoder = [
+    keys.Rule('words/table/embedding', 'embed_tokens.weight'),
+    keys.Rule('words/position_table', 'embed_positions.weight'),
+    *_blocks({'attention': 'self_attn', 'cross_attention': 'encoder_attn'}),
+    *keys.norm('last_norm', 'layer_norm'),
+  ]
+  out = [
+    *keys.add_prefixes(encoder_rules(), 'audio/', 'encoder.'),
+    *keys.add_prefixes(decoder, 'decoder/', 'decoder.'),
   ]
   out = keys.add_prefixes(out, '', _prefix(config))
   if not values['tie_word_embeddings']:
@@ -222,11 +224,25 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   return out
 
 
-def _blocks(
-  ours: str, theirs: str, attentions: Mapping[str, str]
-) -> list[keys.Rule]:
-  ours = f'{ours}/blocks/layers'
-  theirs = f'{theirs}.layers.{keys.LAYER}'
+def encoder_rules() -> list[keys.Rule]:
+  """The key table of the encoder."""
+  out = []
+  for name in ('conv1', 'conv2'):
+    ours = f'frames/{name}'
+    out += [
+      keys.Rule(f'{ours}/kernel', f'{name}.weight', forms.Convolution()),
+      keys.Rule(f'{ours}/bias', f'{name}.bias'),
+    ]
+  return [
+    *out,
+    keys.Rule('frames/position_table', 'embed_positions.weight'),
+    *_blocks({'attention': 'self_attn'}),
+    *keys.norm('last_norm', 'layer_norm'),
+  ]
+
+
+def _blocks(attentions: Mapping[str, str]) -> list[keys.Rule]:
+  ours, theirs = 'blocks/layers', f'layers.{keys.LAYER}'
   out = [
     *keys.norm(f'{ours}/mlp_norm', f'{theirs}.final_layer_norm'),
     *keys.dense(f'{ours}/mlp/up', f'{theirs}.fc1'),

@@ -19,6 +19,8 @@ AUTO = {
   'llava_onevision.text_config': transformers.Qwen2Config,
   'llava_onevision.vision_config': transformers.SiglipVisionConfig,
   'llava.vision_config': transformers.CLIPVisionConfig,
+  'qwen2_audio.text_config': transformers.Qwen2Config,
+  'qwen2_audio.audio_config': transformers.Qwen2AudioEncoderConfig,
   'paligemma.text_config:gemma': transformers.GemmaConfig,
   'paligemma.text_config:gemma2': transformers.Gemma2Config,
   'paligemma.vision_config': transformers.SiglipVisionConfig,

@@ -1,4 +1,4 @@
-"""Language models that see, here, equal those of transformers."""
+"""Language models that see or hear, here, equal those of transformers."""
 
 import dataclasses
 import json
@@ -22,6 +22,7 @@ from mmjax.pretrained import (
   idefics3,
   llava_onevision,
   patches,
+  qwen2_audio,
   qwen_vl,
 )
 from tests.oracles import harness
@@ -193,6 +194,35 @@ def onevision_batch(loaded, left):
   }, ours
 
 
+def audio_batch(loaded, left):
+  """Two sounds of other lengths, one that fills its window, and none."""
+  rng = np.random.default_rng(0)
+  audio = loaded.config['audio_config']
+  most, bands = 2 * audio['max_source_positions'], audio['num_mel_bins']
+  frames = np.asarray([[11, 7], [most, 0], [0, 0]])
+  tokens = [[seen_as(range((n + 1) // 4)) for n in row] for row in frames]
+  rows = [
+    [1, *words(rng, 2), *tokens[0][0], *words(rng, 3), *tokens[0][1], 7],
+    [1, *tokens[1][0], *words(rng, 5)],
+    [1, *words(rng, 7)],
+  ]
+  ids, mask = pad_rows(rows, left)
+  spectrogram = rng.normal(size=(3, 2, most, bands)).astype(np.float32)
+  ours = {
+    'text': jnp.asarray(ids),
+    'text_mask': jnp.asarray(mask),
+    **loaded.pack_spectrograms(spectrogram, frames),
+  }
+  sounds = frames > 0
+  real = np.arange(most) < frames[sounds][:, None]
+  return {
+    'input_ids': torch.tensor(ids),
+    'attention_mask': torch.tensor(mask).long(),
+    'input_features': torch.tensor(spectrogram[sounds]).permute(0, 2, 1),
+    'feature_attention_mask': torch.tensor(real).long(),
+  }, ours
+
+
 def seen_as(layout, token=models.SEEN):
   return [token] * len(layout)
 
@@ -203,6 +233,8 @@ def batch(loaded, left=False):
     return qwen_batch(loaded, left)
   if isinstance(loaded, llava_onevision.Model):
     return onevision_batch(loaded, left)
+  if isinstance(loaded, qwen2_audio.Model):
+    return audio_batch(loaded, left)
   rng = np.random.default_rng(0)
   seen = [models.SEEN] * loaded.tokens_per_image()
   rows = [

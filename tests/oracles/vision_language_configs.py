@@ -221,7 +221,34 @@ CONFIGS = {
      'deepstack_visual_indexes': [1], 'hidden_act': 'gelu'},
     {'tie_word_embeddings': True},
   ),
+  # Here, the second part is of sounds.
+  'qwen2audio_odd': (
+    {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'num_key_value_heads': 1, **TEXT},
+    {'d_model': 15, 'encoder_layers': 2, 'encoder_attention_heads': 3,
+     'encoder_ffn_dim': 17, 'num_mel_bins': 5, 'max_source_positions': 14},
+    {},
+  ),
+  'qwen2audio_tied': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 3,
+     'num_attention_heads': 2, 'num_key_value_heads': 2,
+     'tie_word_embeddings': True, **TEXT},
+    {'d_model': 16, 'encoder_layers': 1, 'encoder_attention_heads': 1,
+     'encoder_ffn_dim': 20, 'num_mel_bins': 4, 'max_source_positions': 13,
+     'activation_function': 'relu'},
+    {'tie_word_embeddings': True},
+  ),
 }  # fmt: skip
+
+
+def make_qwen2audio(text_config, vision_config, **more):
+  return transformers.Qwen2AudioConfig(
+    text_config=text_config,
+    audio_config=transformers.Qwen2AudioEncoderConfig(**vision_config),
+    **more,
+  )
+
+
 FAMILIES = {
   'gemma3': (
     transformers.Gemma3Config,
@@ -292,6 +319,13 @@ FAMILIES = {
     dict,
     dict,
     QWEN,
+  ),
+  'qwen2audio': (
+    make_qwen2audio,
+    transformers.Qwen2AudioForConditionalGeneration,
+    transformers.Qwen2Config,
+    dict,
+    {'audio_token_index': SEEN},
   ),
   'qwen3vl': (
     transformers.Qwen3VLConfig,

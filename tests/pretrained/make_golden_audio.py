@@ -176,6 +176,90 @@ def audio_spectrogram_transformer() -> None:
     path.chmod(0o644)
 
 
+def qwen2_audio() -> None:
+  """A Qwen2-Audio that hears one second at a time."""
+  folder = GOLDEN / 'qwen2_audio'
+  marks = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|AUDIO|>']
+  marks += ['<|audio_bos|>', '<|audio_eos|>', '?']
+  ids = {word: i for i, word in enumerate([*marks, *WORDS])}
+  config = transformers.Qwen2AudioConfig(
+    text_config=transformers.Qwen2Config(
+      vocab_size=len(ids),
+      hidden_size=16,
+      intermediate_size=20,
+      num_hidden_layers=2,
+      num_attention_heads=2,
+      num_key_value_heads=1,
+      max_position_embeddings=128,
+      bos_token_id=0,
+      eos_token_id=0,
+    ),
+    audio_config=transformers.Qwen2AudioEncoderConfig(
+      num_mel_bins=10,
+      d_model=12,
+      encoder_layers=2,
+      encoder_attention_heads=3,
+      encoder_ffn_dim=20,
+      max_source_positions=50,
+    ),
+    audio_token_index=ids['<|AUDIO|>'],
+  )
+  torch.manual_seed(0)
+  model = transformers.Qwen2AudioForConditionalGeneration(config).eval()
+  with torch.no_grad():
+    for key, parameter in model.named_parameters():
+      # Blocks outweigh words, so that what is written varies.
+      words = 'embed_tokens' in key or 'lm_head' in key
+      size = 1.0 if parameter.ndim > 1 and not words else 0.5
+      size = 0.1 if key.endswith('bias') else size
+      parameter.copy_(torch.randn(parameter.shape) * size)
+  model.generation_config.eos_token_id = 0
+  tokenizer = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(ids, unk_token='?')
+  )
+  tokenizer.add_special_tokens(marks)
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  extractor = transformers.WhisperFeatureExtractor(
+    feature_size=10, chunk_length=SECONDS, return_attention_mask=True
+  )
+  processor = transformers.Qwen2AudioProcessor(
+    extractor,
+    transformers.PreTrainedTokenizerFast(
+      tokenizer_object=tokenizer, pad_token=marks[0], eos_token=marks[0]
+    ),
+  )
+  shutil.rmtree(folder, ignore_errors=True)
+  model.save_pretrained(folder)
+  extractor.save_pretrained(folder)
+  tokenizer.save(str(folder / 'tokenizer.json'))
+  (folder / 'chat_template.jinja').write_text(processor.chat_template)
+  sounds = _sounds()
+  heard = '<|audio_bos|><|AUDIO|><|audio_eos|>'
+  inputs = processor(
+    text=[f'{heard} a b', f'c {heard} a'],
+    audio=[sound / np.float32(32768) for sound in sounds],
+    sampling_rate=RATE,
+    return_tensors='pt',
+    padding=True,
+    padding_side='left',
+  )
+  with torch.no_grad():
+    logits = model(**inputs).logits.numpy()
+  written = model.generate(
+    **inputs, max_new_tokens=12, do_sample=False, pad_token_id=0
+  )[:, inputs['input_ids'].shape[1] :]
+  np.savez_compressed(
+    folder / 'expected.npz',
+    first=sounds[0],
+    second=sounds[1],
+    logits=logits,
+    mask=inputs['attention_mask'].numpy(),
+    texts=processor.batch_decode(written, skip_special_tokens=True),
+  )
+  for path in folder.iterdir():
+    path.chmod(0o644)
+
+
 def _sounds() -> list[np.ndarray]:
   """Noise of 16 bits, as a .wav file holds it."""
   rng = np.random.default_rng(0)
@@ -198,3 +282,4 @@ def _tokenizer(ids) -> tokenizers.Tokenizer:
 if __name__ == '__main__':
   whisper()
   audio_spectrogram_transformer()
+  qwen2_audio()
