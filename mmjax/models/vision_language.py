@@ -208,11 +208,27 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     if 'image' not in batch:
       return None
     tokens = self._encode(batch['image'], train=train)
-    if not self.image_newline:
+    number, layout = batch['image'].shape[1], batch.get('image_layout')
+    if self.image_newline and layout is None:
+      tokens = self._end_images(tokens, number)
+    self._check_tokens(tokens.values.shape[1] // number)
+    if layout is None:
       return tokens
-    if 'image_layout' in batch:
-      return self._lay_out(tokens, **batch['image_layout'])
-    return self._end_images(tokens, batch['image'].shape[1])
+    if not self.image_newline:
+      raise ConfigError(
+        'tokens of images are laid out in rows, but model.image_newline is '
+        'False, so no token ends a row; set it to True, or cut images by '
+        "another scheme than 'padded'"
+      )
+    return self._lay_out(tokens, **layout)
+
+  def _check_tokens(self, number: int) -> None:
+    if self.image_tokens and number != self.image_tokens:
+      raise ConfigError(
+        f'data.features.{self.output_text}.image_tokens is '
+        f'{self.image_tokens}, but the model makes {number} tokens of an '
+        f'image; set it to {number}'
+      )
 
   def _encode_inserted(self, batch: Batch, *, train: bool) -> Tokens | None:
     """The tokens that replace placeholders, those of padding last."""
@@ -259,14 +275,6 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     images = self._encode_inserted(batch, train=train)
     if images is None:
       return words, None
-    each = batch['image'].shape[1] if 'image' in batch else 1
-    number = images.values.shape[1] // each
-    if self.image_tokens and number != self.image_tokens:
-      raise ConfigError(
-        f'data.features.{self.output_text}.image_tokens is '
-        f'{self.image_tokens}, but the model makes {number} tokens of an '
-        f'image; set it to {number}'
-      )
     which = jnp.cumsum(replaced, axis=1) - 1
     which = jnp.clip(which, 0, images.values.shape[1] - 1)  # [B, T] in 0..N-1
     vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
@@ -326,6 +334,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       if f'{name}_{suffix}' in batch:
         chosen[key] = batch[f'{name}_{suffix}']
     images = [image for image in self.output_images if image in batch]
+    if f'{name}_sources' in batch:
+      chosen['image_layout'] = {
+        key: batch[f'{name}_{key}'] for key in ('sources', 'weights')
+      }
     if images and f'{images[0]}_segments' in batch:
       chosen['patches'] = _select_patches(batch, images[0])
     elif images:

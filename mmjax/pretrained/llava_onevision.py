@@ -200,7 +200,7 @@ class Model(vision_language.PublishedVisionLanguage):
       return arrays, anyres.lay_out_whole(side)
     self._check_sizes(both)
     layout = anyres.lay_out_tiles(
-      (image.height, image.width), cut.rows, cut.columns, side, _read_most(both)
+      (image.height, image.width), cut.rows, cut.columns, side, read_most(both)
     )
     return arrays, layout
 
@@ -269,9 +269,9 @@ def _read_sizes(
   return sizes
 
 
-def _read_most(both: Mapping[str, Any]) -> int:
-  """The number of tiles above which a grid is resized."""
-  value = both['vision_aspect_ratio']
+def read_most(config: Mapping[str, Any]) -> int:
+  """The number of tiles above which a grid is resized, of a config.json."""
+  value = configs.section(config, '', _DEFAULTS)['vision_aspect_ratio']
   match = re.fullmatch(r'anyres_max_([1-9]\d*)', str(value))
   if not match:
     raise ConfigError(
@@ -287,7 +287,7 @@ def module(
   """The model that a config.json describes."""
   configs.architecture(config, 'LlavaOnevisionForConditionalGeneration')
   both, vision, text = _sections(config)
-  _read_most(both)
+  read_most(both)
   width = qwen2.read(text)['hidden_size']
   return models.InterleavedVisionLanguage(
     vision=siglip.image_encoder(

@@ -14,6 +14,7 @@ from mmjax.pretrained import (
   base,
   classifiers,
   configs,
+  llava_onevision,
   patches,
   preprocess,
   preprocess_audio,
@@ -21,7 +22,11 @@ from mmjax.pretrained import (
   tokenizer_settings,
 )
 
-_SCHEMES = {tiles_lib.RatioCutter: 'ratio', tiles_lib.SideCutter: 'sides'}
+_SCHEMES = {
+  tiles_lib.PaddedCutter: 'padded',
+  tiles_lib.RatioCutter: 'ratio',
+  tiles_lib.SideCutter: 'sides',
+}
 # Length of the Fourier transform of Kaldi's filter banks.
 _FBANK_FFT = 512
 
@@ -73,13 +78,17 @@ def convert_frames(
 
 
 def convert_sized(
-  prepares: Any, module: nn.Module, files: Mapping[str, bytes]
+  prepares: Any,
+  module: nn.Module,
+  config: Mapping[str, Any],
+  files: Mapping[str, bytes],
 ) -> dict[str, dict[str, Any]]:
   """Settings of features of images of any size, by kind: patches or tiles.
 
   Args:
     prepares: the published preprocessing.
     module: the published model.
+    config: its config.json.
     files: small files of its folder, by name.
 
   Returns:
@@ -96,6 +105,9 @@ def convert_sized(
   words = configs.parse(files[file], file) if file in files else {}
   for name in {'start', 'end'} & settings.keys():
     settings[name] = words.get(f'{name}_image_token', settings[name])
+  if isinstance(cutter, tiles_lib.PaddedCutter):
+    settings['most'] = llava_onevision.read_most(config)
+  settings['resample'] = int(settings['resample'])
   normal = {name: data[name] for name in ('mean', 'std')}
   return {'tiles': {'scheme': _SCHEMES[type(cutter)], **settings, **normal}}
 

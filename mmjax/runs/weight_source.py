@@ -282,7 +282,7 @@ def _open_published(folder: Path) -> WeightSource:
   if _lacks_pooler(config, small):
     refused = dict.fromkeys(_POOLED, _POOLERLESS)
   checkpoint.check_preprocessing(family, module, config, small)
-  data, inputs, note = _read_images(family, module, small)
+  data, inputs, note = _read_images(family, module, config, small)
   spectrogram: dict[str, Any] = {}
   if _find_part(module, 'sound', models.BUILT_IN):
     match = published_inputs.find_sound(family.model_class, small)
@@ -327,7 +327,10 @@ def _open_published(folder: Path) -> WeightSource:
 
 
 def _read_images(
-  family: base.Family, module: nn.Module, small: Mapping[str, bytes]
+  family: base.Family,
+  module: nn.Module,
+  config: Mapping[str, Any],
+  small: Mapping[str, bytes],
 ) -> tuple[dict[str, Any], dict[str, Input], str]:
   """Settings of `data` of images, inputs of images and videos, and a note."""
   parts = {
@@ -346,7 +349,7 @@ def _read_images(
     part: Input(part, published_inputs.convert_frames(data, encoder))
     for part, encoder in parts.items()
   }
-  sized = published_inputs.convert_sized(prepares, module, small)
+  sized = published_inputs.convert_sized(prepares, module, config, small)
   inputs |= {kind: Input(None, own) for kind, own in sized.items()}
   return data if 'image' in parts else {}, inputs, note
 

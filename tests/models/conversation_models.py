@@ -15,7 +15,7 @@ LENGTH = 61
 # What is added to all keys alike changes no attention weight.
 UNREACHED = "['vision']['blocks']['layers']['attention']['key']['bias']"
 # Tokens of an image, or of a tile, by the kind of a model's images.
-TOKENS = {'images': 6, 'patches': 0, 'tiles': 1}
+TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4}
 PLACEHOLDER = '<unk>'  # No text has it: the tokenizer knows all bytes.
 # Turns of each conversation: texts, and sizes (height, width) of images.
 TALKS = (
@@ -81,6 +81,14 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
       'start': '<',
       'end': '>',
     },
+    'padded': {
+      'kind': 'tiles',
+      'scheme': 'padded',
+      'number': 12,
+      'size': 4,
+      'sizes': ((4, 8), (8, 4), (8, 8)),
+      'most': 1,
+    },
   }[kind]
   turns = {
     'kind': 'turns',
@@ -98,7 +106,7 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
 
 
 def make_model(kind: str) -> models.InterleavedVisionLanguage:
-  """A LLaVA, a Qwen2.5-VL with Qwen3-VL's levels, or a SmolVLM, small."""
+  """A small LLaVA, Qwen2.5-VL with Qwen3-VL's levels, SmolVLM or OneVision."""
   rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
   vision, projector = encoders.ViT(2, 8, 1, 2, 7), mnn.Mlp(12, 5)
   if kind == 'tiles':
@@ -140,6 +148,7 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
     output_text='t',
     output_images=('photos',),
     image_tokens=TOKENS[kind],
+    image_newline=kind == 'padded',
   )
 
 

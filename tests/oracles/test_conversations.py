@@ -46,18 +46,22 @@ TEXT = {
 }  # fmt: skip
 
 
+FORMS = {**chat_forms.PART_FORMS, 'onevision': chat_forms.LLAVA}
 # What is written around the tiles of an image.
 TILES = ['<fake_token_around_image>', '<global-img>']
 TILES += [f'<row_{row}_col_{col}>' for row in (1, 2, 3) for col in (1, 2, 3)]
 
 
-class WithoutVideos(transformers.Qwen2_5_VLProcessor):
-  """Videos need torchvision there."""
+def _drop_videos(make):
+  """A processor without videos, which need torchvision there."""
 
-  attributes = ('image_processor', 'tokenizer')
+  class WithoutVideos(make):
+    attributes = ('image_processor', 'tokenizer')
 
-  def check_argument_for_proper_class(self, name, argument):
-    return None
+    def check_argument_for_proper_class(self, name, argument):
+      return None
+
+  return WithoutVideos
 
 
 def _make_processor(family, tokenizer):
@@ -65,7 +69,7 @@ def _make_processor(family, tokenizer):
   names = transformers.PreTrainedTokenizerFast(
     tokenizer_object=tokenizer, **chat_forms.TOKENS
   )
-  template = chat_forms.mark(chat_forms.FORMS[family])
+  template = chat_forms.mark(FORMS[family])
   if family == 'llava':
     images = transformers.CLIPImageProcessorPil(
       size={'height': 21, 'width': 21}, do_center_crop=False
@@ -79,6 +83,23 @@ def _make_processor(family, tokenizer):
       chat_template=template,
     )
     ours = {'kind': 'images', 'number': 12, 'size': 21}
+    turns = {'image_tokens': 9, 'placeholder': '<image>'}
+  elif family == 'onevision':
+    sizes = [[21, 21], [21, 42], [42, 21], [42, 42], [63, 21]]
+    images = transformers.LlavaOnevisionImageProcessorPil(
+      size={'height': 21, 'width': 21}, image_grid_pinpoints=sizes
+    )
+    processor = _drop_videos(transformers.LlavaOnevisionProcessor)(
+      images,
+      names,
+      None,
+      num_image_tokens=9,
+      vision_feature_select_strategy='full',
+      chat_template=template,
+      vision_aspect_ratio='anyres_max_2',
+    )
+    ours = {'kind': 'tiles', 'scheme': 'padded', 'number': 20, 'size': 21}
+    ours |= {'sizes': sizes, 'most': 2}
     turns = {'image_tokens': 9, 'placeholder': '<image>'}
   elif family == 'smolvlm':
     images = transformers.SmolVLMImageProcessorPil(
@@ -95,7 +116,9 @@ def _make_processor(family, tokenizer):
     images = transformers.Qwen2VLImageProcessorPil(
       patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
     )
-    processor = WithoutVideos(images, names, None, chat_template=template)
+    processor = _drop_videos(transformers.Qwen2_5_VLProcessor)(
+      images, names, None, chat_template=template
+    )
     ours = {'kind': 'patches', 'tokens': 300, 'patch_size': 4, 'window': 2}
     ours |= {'min_pixels': 8 * 16, 'max_pixels': 32 * 40}
     turns = {'placeholder': '<|image_pad|>'}
@@ -134,7 +157,7 @@ def _encode(image):
 
 
 @pytest.mark.parametrize('kind', ['marked', 'plain'])
-@pytest.mark.parametrize('family', ['llava', 'qwen_vl', 'smolvlm'])
+@pytest.mark.parametrize('family', [*FORMS])
 def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
   """Ids, what is learnt, positions of rows and columns, and pixels."""
   tokenizer = chat_tokenizer.make()
@@ -144,7 +167,7 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
   make = {'marked': chat_forms.mark, 'plain': chat_forms.unmark}[kind]
   tokenizer.save(str(tmp_path / 'tokenizer.json'))
   chat_templates.ChatTemplate(
-    {'default': make(chat_forms.FORMS[family])}, chat_forms.TOKENS
+    {'default': make(FORMS[family])}, chat_forms.TOKENS
   ).save(tmp_path)
   prepare = preprocess.Preprocessor(
     preprocess.build(
@@ -181,8 +204,9 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
     has_images = 'pixel_values' in want
     number = len(record['fields']['photos'] or ())
     number_of_images.add(number)
-    if family == 'smolvlm' and has_images:
-      pixels = np.asarray(want['pixel_values'])[0].transpose(0, 2, 3, 1)
+    if family in ('onevision', 'smolvlm') and has_images:
+      pixels = np.asarray(want['pixel_values'])
+      pixels = pixels.reshape(-1, *pixels.shape[2:]).transpose(0, 2, 3, 1)
       assert example['photos_mask'].sum() == len(pixels)
       np.testing.assert_allclose(
         inputs['photos'][0, : len(pixels)], pixels, rtol=0, atol=1e-6
@@ -270,7 +294,7 @@ def test_a_tuned_model_is_loaded_there(tmp_path):
   image = PIL.Image.fromarray(rng.integers(0, 256, (40, 31, 3), np.uint8))
   content = [{'type': 'image', 'image': image}, {'type': 'text', 'text': 'cat'}]
   messages = [{'role': 'user', 'content': content}]
-  processor = WithoutVideos(
+  processor = _drop_videos(transformers.Qwen2_5_VLProcessor)(
     transformers.Qwen2VLImageProcessorPil.from_pretrained(folder),
     transformers.PreTrainedTokenizerFast(
       tokenizer_file=str(folder / 'tokenizer.json'), eos_token='</s>'

@@ -225,7 +225,7 @@ CONFIGS = {
   'qwen2audio_odd': (
     {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 2,
      'num_attention_heads': 3, 'num_key_value_heads': 1, **TEXT},
-    {'d_model': 15, 'encoder_layers': 2, 'encoder_attention_heads': 3,
+    {'d_model': 18, 'encoder_layers': 2, 'encoder_attention_heads': 3,
      'encoder_ffn_dim': 17, 'num_mel_bins': 5, 'max_source_positions': 14},
     {},
   ),

@@ -1,6 +1,7 @@
 """Fields of images of any size, as tiles of one size."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,9 +12,10 @@ from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
 from mmjax.data import tiles as tiles_lib
 from mmjax.data.features import base, images
-from mmjax.errors import ConfigError, check_choice
+from mmjax.errors import ConfigError
+from mmjax.ops import anyres
 
-SCHEMES = ('ratio', 'sides')
+SCHEMES = ('padded', 'ratio', 'sides')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,15 +28,19 @@ class Tiles(base.Feature):
   where the mask is False.
 
   Attributes:
-    scheme: how images are cut and written: 'sides' as Idefics3 and SmolVLM, or
-      'ratio' as InternVL (`mmjax.data.tiles`).
+    scheme: how images are cut and written: 'sides' as Idefics3 and SmolVLM,
+      'ratio' as InternVL, or 'padded' as LLaVA-OneVision, where one of several
+      images of a conversation is one tile (`mmjax.data.tiles`).
     number: n, most tiles of the images of a row.
     size: side of a tile, or its (height, width), in pixels.
     longest: length of an image's longer side before it is cut, of the scheme
       sides; 0 for the image's own.
     splits: whether images are cut, of the scheme sides.
     least: smallest number of tiles of an image, of the scheme ratio.
-    most: largest number of tiles of an image, of the scheme ratio.
+    most: largest number of tiles of an image, of the scheme ratio; of the
+      scheme padded, the number from which an image's tokens are resized.
+    sizes: (height, width) that an image may have before it is cut, in whole
+      tiles, of the scheme padded.
     start: token before the tiles of an image, of the scheme ratio.
     end: token behind them.
     resample: Pillow's number of the filter.
@@ -53,6 +59,7 @@ class Tiles(base.Feature):
     'splits',
     'least',
     'most',
+    'sizes',
     'start',
     'end',
     'resample',
@@ -67,6 +74,7 @@ class Tiles(base.Feature):
   splits: bool = True
   least: int = 1
   most: int = 12
+  sizes: Sequence = ()
   start: str = '<img>'
   end: str = '</img>'
   resample: int = 3
@@ -76,7 +84,8 @@ class Tiles(base.Feature):
   def __post_init__(self):
     super().__post_init__()
     images.check_normalisation(self)
-    check_choice(self.scheme, SCHEMES, f'data.features.{self.name}.scheme')
+    if self.scheme not in SCHEMES:
+      self.refuse('scheme', f'is unknown; use {SCHEMES}')
     for setting, least in (('number', 1), ('longest', 0), ('least', 1)):
       if getattr(self, setting) < least:
         self.refuse(setting, f'is not legal: at least {least}')
@@ -88,8 +97,24 @@ class Tiles(base.Feature):
     is_whole = all(type(number) is int for number in shape)
     if not is_whole or len(shape) != 3 or min(shape) < 1:
       self.refuse('size', 'is not legal: one number, or (height, width)')
-    if self.scheme == 'sides' and shape[0] != shape[1]:
-      self.refuse('size', 'is not legal: tiles of the scheme sides are squares')
+    if self.scheme != 'ratio' and shape[0] != shape[1]:
+      self.refuse('size', 'is not legal: tiles of this scheme are squares')
+    if self.scheme == 'padded':
+      self._check_sizes()
+
+  def _check_sizes(self) -> None:
+    try:
+      wrong = [
+        pair
+        for pair in self.sizes
+        if len(pair) != 2 or any(n < 1 or n % self.shape[0] for n in pair)
+      ]
+    except TypeError:
+      wrong = True
+    if wrong or not self.sizes:
+      self.refuse(
+        'sizes', f'is not legal: pairs of multiples of the size {self.size}'
+      )
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -98,9 +123,22 @@ class Tiles(base.Feature):
     return (size, size, 3) if isinstance(size, int) else (*size, 3)
 
   @property
-  def cutter(self) -> tiles_lib.WritingCutter:
-    """What cuts images, and writes the text of their tiles."""
+  def is_laid_out(self) -> bool:
+    """Whether the tokens of an image are not those of its tiles in a row."""
+    return self.scheme == 'padded'
+
+  def make_cutter(self, number: int) -> tiles_lib.Cutter:
+    """What cuts the images of a conversation.
+
+    Args:
+      number: how many there are.
+    """
     size = (self.shape[0], self.shape[1])
+    if self.scheme == 'padded' and number > 1:
+      color = tuple(int(mean * 255) for mean in self.mean)
+      return tiles_lib.SquareCutter(size, color, self.resample)
+    if self.scheme == 'padded':
+      return tiles_lib.PaddedCutter(size, self.sizes, self.resample)
     if self.scheme == 'sides':
       return tiles_lib.SideCutter(
         size, self.longest, self.splits, self.resample
@@ -127,9 +165,31 @@ class Tiles(base.Feature):
     Raises:
       ConfigError: if it is not an image.
     """
-    encoded = isinstance(value, bytes)
-    size = image_files.read_size(value) if encoded else value.shape[:2]
-    return self.cutter.write(*self.cutter.find_grid(*size))
+    cutter = self.make_cutter(1)
+    return cutter.write(*cutter.find_grid(*_read_size(value)))
+
+  def count_tiles(self, value: Any, number: int) -> int:
+    """Number of tiles of an image, with the whole, one of `number` images."""
+    rows, columns = self.make_cutter(number).find_grid(*_read_size(value))
+    return 1 + rows * columns
+
+  def lay_out(self, value: Any, number: int, tokens: int) -> anyres.Layout:
+    """The tokens of an image, of the scheme padded.
+
+    Args:
+      value: an encoded image, or uint8 [H, W, 3].
+      number: how many images the conversation has.
+      tokens: number of tokens of a tile.
+
+    Raises:
+      ConfigError: if it is not an image.
+    """
+    side = math.isqrt(tokens)
+    if number > 1:
+      return anyres.lay_out_whole(side)
+    size = _read_size(value)
+    grid = self.make_cutter(1).find_grid(*size)
+    return anyres.lay_out_tiles(size, *grid, side, self.most)
 
   def make_arrays(
     self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
@@ -165,10 +225,11 @@ class Tiles(base.Feature):
 
   def _cut(self, arrays: Sequence[np.ndarray]) -> base.Example:
     """Cuts images uint8 [H, W, 3] of any sizes into one row of tiles."""
+    cutter = self.make_cutter(len(arrays))
     cut = [
       np.asarray(tile, np.uint8)
       for array in arrays
-      for tile in self.cutter.cut(PIL.Image.fromarray(array)).images
+      for tile in cutter.cut(PIL.Image.fromarray(array)).images
     ]
     if len(cut) > self.number:
       raise ConfigError(
@@ -184,3 +245,10 @@ class Tiles(base.Feature):
     array[: len(rows)] = rows
     mask = np.arange(self.number) < len(rows)
     return {self.name: array, f'{self.name}_mask': mask}
+
+
+def _read_size(value: Any) -> tuple[int, int]:
+  """(height, width) of an encoded image, or of uint8 [H, W, 3]."""
+  if isinstance(value, bytes):
+    return image_files.read_size(value)
+  return value.shape[0], value.shape[1]

@@ -1,14 +1,22 @@
 """Images in their places in conversations."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mmjax.data.features import base, images, patches, tiles, turn_values
+from mmjax.data.features import (
+  base,
+  images,
+  patches,
+  tiles,
+  turn_layouts,
+  turn_values,
+)
 from mmjax.errors import ConfigError
-from mmjax.ops import packing
+from mmjax.ops import anyres, packing
 
 KINDS = (images.Image, images.Images, patches.Patches, tiles.Tiles)
 
@@ -24,6 +32,8 @@ class PlacedImage:
     grid: its tokens.
     size: how many of these it is: of tiles their number, else 1.
     text: what is written for it: texts, and numbers of its tokens.
+    layout: what its tokens are made of, where that is not one tile after the
+      other.
   """
 
   field: str
@@ -31,6 +41,7 @@ class PlacedImage:
   grid: packing.Grid
   size: int = 1
   text: tuple[str | int, ...] = ()
+  layout: anyres.Layout | None = None
 
 
 def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
@@ -61,6 +72,10 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
     turns.refuse('image_tokens', 'is not legal: images have as many as fit')
   if not has_patches and turns.image_tokens < 1:
     turns.refuse('image', 'needs image_tokens too')
+  side = math.isqrt(turns.image_tokens)
+  laid_out = any(map(turn_layouts.is_laid_out, features.values()))
+  if laid_out and side**2 != turns.image_tokens:
+    turns.refuse('image_tokens', 'is not legal: a tile has a square of tokens')
   if not has_patches and len({f.shape for f in features.values()}) > 1:
     turns.refuse('image', 'names features of several sizes; make them equal')
   if turns.packed and any(f.kind == 'image' for f in features.values()):
@@ -238,6 +253,14 @@ def _find_images(
     for number, grid in enumerate(feature.find_grids(values)):
       yield PlacedImage(field, slot + number, grid, text=(grid.tokens,))
     return
+  if turn_layouts.is_laid_out(feature):
+    for value in values:
+      layout = feature.lay_out(value, len(values), image_tokens)
+      size = feature.count_tiles(value, len(values))
+      grid = packing.Grid(1, 1, len(layout))
+      yield PlacedImage(field, slot, grid, size, (len(layout),), layout)
+      slot += size
+    return
   if isinstance(feature, tiles.Tiles):
     for value in values:
       parts = feature.write(value)
@@ -299,6 +322,7 @@ def make_arrays(
   length: int,
   token_id: int,
   features: Mapping[str, base.Feature],
+  image_tokens: int,
 ) -> base.Example:
   """The arrays of a conversation that say where its images are.
 
@@ -309,11 +333,14 @@ def make_arrays(
     length: T.
     token_id: the placeholder.
     features: features of images by name.
+    image_tokens: number of tokens of each image, or tile, without patches.
 
   Returns:
     `NAME_rotary` int32 [T, 3] with patches: time, row and column of each token
-    (`mmjax.ops.packing.rotary_positions`); and with several features
-    `NAME_slots` int32 [n], the number of each image among those of a row.
+    (`mmjax.ops.packing.rotary_positions`); with several features `NAME_slots`
+    int32 [n], the number of each image among those of a row; and with tiles
+    that are laid out `NAME_sources` int32 and `NAME_weights` float32 [T, 4], of
+    as many tokens of images as there are (`mmjax.ops.anyres.Layout`).
   """
   example = {}
   if any(map(has_grids, features.values())):
@@ -328,10 +355,35 @@ def make_arrays(
     placed = [image.slot for image in list_placed(turns)]
     slots[: len(placed)] = placed
     example[f'{name}_slots'] = slots
+  if any(map(turn_layouts.is_laid_out, features.values())):
+    example |= turn_layouts.make_arrays(
+      name, list_placed(turns), length, image_tokens
+    )
   return example
+
+
+def join(
+  name: str,
+  examples: Sequence[base.Example],
+  features: Mapping[str, base.Feature],
+  image_tokens: int,
+) -> base.Example:
+  """Joins those arrays of `make_arrays` that count the tiles of a row.
+
+  Args:
+    name: name of the conversations' feature.
+    examples: all arrays of each conversation of the row.
+    features: features of images by name.
+    image_tokens: number of tokens of each image, or tile, without patches.
+  """
+  if not any(map(turn_layouts.is_laid_out, features.values())):
+    return {}
+  return turn_layouts.join(name, examples, features, image_tokens)
 
 
 def list_suffixes(features: Mapping[str, base.Feature]) -> tuple[str, ...]:
   """Suffixes of the keys of `make_arrays`."""
   names = ['rotary'] if any(map(has_grids, features.values())) else []
+  if any(map(turn_layouts.is_laid_out, features.values())):
+    names += ['sources', 'weights']
   return (*names, *(('slots',) if len(features) > 1 else ()))

@@ -348,7 +348,9 @@ class Turns(base.Feature):
         array[start : start + size] = example[key][:size]
       out[f'{self.name}_segments'][start : start + size] = number
       start += size
-    return out
+    return out | turn_images.join(
+      self.name, examples, self.image_features, self.image_tokens
+    )
 
   @property
   def _blank(self) -> base.Example:
@@ -366,7 +368,13 @@ class Turns(base.Feature):
     images = {}
     if self.image_features:
       images = turn_images.make_arrays(
-        self.name, ids, chosen, length, self._find_id(), self.image_features
+        self.name,
+        ids,
+        chosen,
+        length,
+        self._find_id(),
+        self.image_features,
+        self.image_tokens,
       )
     ids, learnt = ids[:length], learnt[:length]
     array = np.full(length, 0, np.int32)
