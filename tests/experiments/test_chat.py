@@ -234,6 +234,53 @@ def test_images_of_any_size_are_learnt_with_adapters(make_config, tmp_path):
   assert 6 <= sum(changed) < len(changed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('family', 'template', 'tokens', 'images'),
+  [
+    ('idefics3', chat_forms.SMOLVLM, 4, {'kind': 'tiles', 'number': 12}),
+    ('llava_onevision', chat_forms.LLAVA, 16, {'kind': 'tiles', 'number': 6}),
+    ('qwen3_vl', chat_forms.QWEN_VL, 0, {'kind': 'patches', 'tokens': 40}),
+  ],
+)
+def test_images_of_any_size_are_read_as_published(
+  family, template, tokens, images, make_config, tmp_path
+):
+  """One image, and two, of a run that learnt nothing."""
+  folder = shutil.copytree(GOLDEN / family, tmp_path / family)
+  (folder / 'chat_template.jinja').write_text(chat_forms.unmark(template))
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': '</s>'})
+  )
+  config = _make(make_config, folder)
+  config.model = {'name': 'interleaved'}
+  config.data.features = {
+    'turns': {
+      **config.data.features.turns.to_dict(),
+      'image': 'photos',
+      'image_tokens': tokens,
+      'length': 251,
+    },
+    'photos': {**images, 'field': 'image'},
+  }
+  config.data.eval_split = ''
+  config.tasks.chat.image = 'photos'
+  runner.run(config, chat.build, tmp_path / 'run')
+  run, model = rebuild.load(tmp_path / 'run'), pretrained.load(folder)
+  rng = np.random.default_rng(1)
+  see = [
+    {'type': 'image', 'image': PIL.Image.fromarray(pixels)}
+    for pixels in (
+      rng.integers(0, 256, (*size, 3), np.uint8)
+      for size in ((40, 31), (19, 31))
+    )
+  ]
+  for content in ([see[0], 'a cat'], [see[0], 'a', see[1], 'cat']):
+    messages = [{'role': 'user', 'content': content}]
+    want = model.chat(messages, max_new_tokens=5).strip()
+    assert want and run.chat(messages, max_new_tokens=5) == want
+
+
 def test_weights_bring_how_images_are_prepared(make_config):
   """Their size, and what stands for them; and other patches are refused."""
   config = _make(make_config, GOLDEN / 'llava')
