@@ -170,7 +170,7 @@ class Model(vision_language.PublishedVisionLanguage):
       pixels.append([tile for array, _ in cut for tile in array])
       layouts.append(
         [
-          layout.shift(start * tokens)
+          layout.shift(int(start) * tokens)
           for start, (_, layout) in zip(starts[:-1], cut, strict=True)
         ]
       )

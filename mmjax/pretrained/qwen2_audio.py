@@ -107,7 +107,10 @@ class Model(interleaved.PublishedInterleaved):
       ),
       frames,
     ), [
-      [packing.Grid(1, 1, _count_tokens(frames[i, j])) for j in range(len(row))]
+      [
+        packing.Grid(1, 1, _count_tokens(int(frames[i, j])))
+        for j in range(len(row))
+      ]
       for i, row in enumerate(rows)
     ]
 

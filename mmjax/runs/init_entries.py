@@ -50,7 +50,9 @@ class InitEntry:
   @property
   def inside(self) -> str:
     """Path of the parameters in the source, with its slash."""
-    return self.encoder.path if self.encoder else self.source.part(self.part)[1]
+    if self.encoder:
+      return self.encoder.path
+    return self.source.part(self.part)[1] if self.part else ''
 
   def section(self, config: Any) -> Any:
     """The section of the config that describes the part; None for none."""

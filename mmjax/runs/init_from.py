@@ -102,11 +102,10 @@ def _describe(config: Any, start: init_entries.InitEntry) -> dict[str, Any]:
     if not start.of_frames and 'inputs' in given:
       described['inputs'] = given['inputs']
   else:
-    module, _ = start.source.part(start.part)
-    whole = start.source.module
-    is_interleaved = isinstance(whole, models.InterleavedVisionLanguage)
-    if config.model.get('name') == 'interleaved' and is_interleaved:
-      module = whole
+    module = start.source.module
+    stays = config.model.get('name') == 'interleaved' and not start.part
+    if not stays or type(module) is not models.InterleavedVisionLanguage:
+      module, _ = start.source.part(start.part)
     described = weight_source.with_init_from_errors(
       models.describe, module, tables
     )

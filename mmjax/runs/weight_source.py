@@ -176,7 +176,7 @@ class WeightSource:
 
   def _whole(self) -> nn.Module:
     module = self.module
-    if isinstance(module, models.InterleavedVisionLanguage):
+    if type(module) is models.InterleavedVisionLanguage:
       module = models.ImageFirstVisionLanguage.from_interleaved(module)
     if type(module) not in self.tables.models.values():
       raise ConfigError(

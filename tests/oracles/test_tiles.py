@@ -1,12 +1,14 @@
 """Images are cut into the tiles of transformers."""
 
+import ast
 import json
+import math
+import pathlib
 
 import numpy as np
 import PIL.Image
 import pytest
 import transformers
-from transformers.models.qwen3_vl import video_processing_qwen3_vl
 
 from mmjax.ops import anyres
 from mmjax.pretrained import idefics3, internvl, llava_onevision, qwen3_vl
@@ -40,6 +42,7 @@ KINDS = {
     },
   ),
 }
+MORE = {'internvl': {'crop_to_patches': True}, 'onevision': {}}
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -53,9 +56,7 @@ def test_tiles_agree(kind, tmp_path):
   for size in SIZES:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     image = PIL.Image.fromarray(pixels)
-    more = {'crop_to_patches': True} if kind == 'internvl' else {}
-    if kind != 'internvl':
-      more['return_row_col_info'] = True
+    more = MORE.get(kind, {'return_row_col_info': True})
     want = theirs(image, return_tensors='np', **more)
     got, tiles = prepares(image)
     layouts.add((tiles.rows, tiles.columns))
@@ -94,8 +95,13 @@ def test_images_of_onevision_have_as_many_tokens():
 
 
 def test_frames_share_a_budget_of_pixels():
-  """Of Qwen3-VL, whose videos need torchvision there."""
-  resize = video_processing_qwen3_vl.smart_resize
+  """Of Qwen3-VL, whose videos need torchvision there, but not this function."""
+  folder = pathlib.Path(transformers.__file__).parent / 'models/qwen3_vl'
+  tree = ast.parse((folder / 'video_processing_qwen3_vl.py').read_text())
+  (found,) = (n for n in tree.body if getattr(n, 'name', '') == 'smart_resize')
+  names = {'math': math}
+  exec(compile(ast.Module([found], []), 'smart_resize', 'exec'), names)
+  resize = names['smart_resize']
   ours = qwen3_vl.VideoPreprocessor(
     None, patch_size=4, min_pixels=2000, max_pixels=9000
   )
