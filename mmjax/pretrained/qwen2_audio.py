@@ -101,18 +101,13 @@ class Model(interleaved.PublishedInterleaved):
         self._check_length(len(read))
         samples[i, j, : len(read)] = read
         frames[i, j] = -(-len(read) // prepares.hop)
-    return self.pack_spectrograms(
-      np.asarray(prepares.spectrogram(samples.reshape(-1, size))).reshape(
-        len(rows), most, -1, prepares.num_mels
-      ),
-      frames,
-    ), [
-      [
-        packing.Grid(1, 1, _count_tokens(int(frames[i, j])))
-        for j in range(len(row))
-      ]
+    spectrogram = np.asarray(prepares.spectrogram(samples.reshape(-1, size)))
+    shape = (len(rows), most, *spectrogram.shape[1:])
+    grids = [
+      [packing.Grid(1, 1, _count_tokens(int(n))) for n in frames[i, : len(row)]]
       for i, row in enumerate(rows)
     ]
+    return self.pack_spectrograms(spectrogram.reshape(shape), frames), grids
 
   def pack_spectrograms(self, spectrogram: Any, frames: np.ndarray) -> Batch:
     """Keys of the batch.
