@@ -140,6 +140,26 @@ def test_a_video_is_read_too():
     assert first != second
 
 
+@pytest.mark.slow
+def test_a_video_is_read_as_times_and_as_pooled_frames():
+  """Of Qwen3-VL and of LLaVA-OneVision."""
+  frames = np.random.default_rng(0).integers(0, 256, (3, 9, 17, 3), np.uint8)
+  model = pretrained.load(GOLDEN / 'qwen3_vl')
+  batch, _ = model.prepare_batch([frames], SEEN.replace('image', 'video'))
+  text = np.asarray(batch['text'][0][batch['text_mask'][0]])
+  starts = np.flatnonzero(text == 4)
+  assert len(starts) == 2 == (text == 5).sum()  # Those of the steps alone.
+  assert (text[starts + 1] == 7).all()
+  assert len(set(batch['patches']['segments'][0].tolist())) == 3  # With 0.
+  model = pretrained.load(GOLDEN / 'llava_onevision')
+  first, second = model.generate(
+    [frames, frames[::-1]], ['<|video_pad|> a cat'] * 2, max_new_tokens=9
+  )
+  assert first != second
+  batch, _ = model.prepare_batch([frames], '<|video_pad|> a cat')
+  assert (batch['text'] == 7).sum() == 3 * 2 * 2 + 1
+
+
 def test_images_and_placeholders_must_agree(name, loaded):
   pixels = np.zeros((8, 8, 3), np.uint8)
   if name != 'paligemma':  # Whose prompts hold none.
