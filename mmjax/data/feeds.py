@@ -355,6 +355,8 @@ def _check(
     split: found.find_lacking(settings[split], rows)
     for split, rows in opened.splits.items()
   }
+  if not lacking:
+    return {}, notes
   nowhere = set.intersection(*map(set, lacking.values()))
   first = next(iter(lacking.values()))
   for task in found.needs:

@@ -88,6 +88,25 @@ def test_each_source_has_its_own_epochs_and_the_stream_resumes():
   np.testing.assert_equal(read(mixture, 4, start=7), whole[7:])
 
 
+def test_an_example_costs_one_read_of_one_source_at_any_step():
+  reads = []
+
+  class Counted(sources.ListSource):
+    def read(self, index):
+      record = super().read(index)
+      reads.append(record['id'][0])
+      return record
+
+  mixture = make_mixture()
+  for name, part in mixture.parts.items():
+    mixture.parts[name] = Counted(list(part))
+  for start in (0, 10**9):
+    reads.clear()
+    read(mixture, 11, start=start, num_threads=0)
+    # 88 examples at 30 : 10 : 4.
+    assert [reads.count(name) for name in 'abc'] == [60, 20, 8]
+
+
 def test_hosts_read_the_rows_of_the_whole():
   mixture = make_mixture()
   whole = read(mixture, 3)
@@ -246,6 +265,8 @@ def test_a_source_may_stand_alone_or_twice(data_dir):
   features = {'said': FEATURES['said']}
   feed = open_feed(data_dir, needs, alone, features=features, tokenizer='')
   assert feed.sources == ('heard',) and not any(feed.lacking.values())
+  unmeasured = {'eval_split': '', 'test_split': '', 'features': features}
+  assert not open_feed(data_dir, needs, alone, **unmeasured).splits
   twice = {'x': {'name': 'sounds'}, 'y': {'name': 'sounds'}}
   feed = open_feed(data_dir, needs, twice, features=features, tokenizer='')
   with feed.train.iterate() as iterator:
