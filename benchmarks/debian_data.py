@@ -21,6 +21,8 @@ Both are free and small. On Debian or Ubuntu, `apt-get download PACKAGE` and
   mmjax data import --format=jsonl --input=names.jsonl --name=names \
     --fields=source=text:source,target=text:target \
     --split_names=unseen=unseen
+
+The drawings of names are small copies, in the folder names_images.
 """
 
 import argparse
@@ -32,7 +34,9 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mmjax.data import splitting
+from PIL import Image
+
+from mmjax.data import images, splitting
 
 _PROMPTS = 'usr/share/asterisk/sounds'
 _TEXTS = 'usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz'
@@ -43,6 +47,8 @@ GROUPS = (('es', 'gl', 'pt', 'ast'), ('sr', 'sr@latin'))
 # A pair that training lacks, though it has both languages.
 UNSEEN = ('ast', 'pt')
 _MOST_BYTES = 40
+# Pixels. Each drawing of names is in up to 13 records, and read in each step.
+_SMALL = 64
 
 
 def main() -> None:
@@ -63,6 +69,9 @@ def main() -> None:
   else:
     read = read_stamps if args.data == 'stamps' else read_names
     rows = list(read(args.root))
+    if args.data == 'names':
+      folder = args.output.with_name(f'{args.output.stem}_images')
+      rows = write_small_images(rows, args.root, folder)
     lines = (json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
     args.output.write_text(''.join(lines), 'utf-8')
   print(f'{len(rows)} rows in {args.output}')
@@ -131,19 +140,23 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
 def read_names(root: pathlib.Path) -> Iterator[dict[str, str]]:
   """Yields names of drawings in pairs of languages, one row a pair.
 
-  `source` begins with the language to translate to, as in Johnson et al. 2017:
-  '<gl> Un perro.'; `target` is the name in it; `pair` has both languages. All
-  pairs of a drawing are in the `split` 'train' or 'test', and so are all
-  drawings that share a name in one of the languages; those of the pair `UNSEEN`
-  are in 'unseen' instead of 'test', and never in 'train'. Names of more than 40
-  bytes are left out.
+  `image` is a path below `root`. `source` begins with the language to translate
+  to, as in Johnson et al. 2017: '<gl> Un perro.'; `target` is the name in it;
+  `pair` has both languages. All pairs of a drawing are in the `split` 'train'
+  or 'test', and so are all drawings that share a name in one of the languages;
+  those of the pair `UNSEEN` are in 'unseen' instead of 'test', and never in
+  'train'. Names of more than 40 bytes are left out.
   """
-  stamps = [row['names'] for row in read_stamps(root)]
-  groups = _join_by_name(stamps, [name for group in GROUPS for name in group])
+  stamps = list(read_stamps(root))
+  groups = _join_by_name(
+    [row['names'] for row in stamps],
+    [name for group in GROUPS for name in group],
+  )
   pairs = [
     pair for group in GROUPS for pair in itertools.permutations(group, 2)
   ]
-  for number, names in enumerate(stamps):
+  for number, row in enumerate(stamps):
+    names = row['names']
     split = splitting.assign(groups[number], {'train': 0.8, 'test': 0.2})
     for source, target in pairs:
       texts = [names.get(language, [''])[0] for language in (source, target)]
@@ -154,11 +167,35 @@ def read_names(root: pathlib.Path) -> Iterator[dict[str, str]]:
         continue
       yield {
         'id': f'{number:03} {source} {target}',
+        'image': row['image'],
         'source': f'<{target}> {texts[0]}',
         'target': texts[1],
         'pair': f'{source} {target}',
         'split': 'unseen' if is_unseen else split,
       }
+
+
+def write_small_images(
+  rows: Sequence[Mapping[str, str]], root: pathlib.Path, folder: pathlib.Path
+) -> list[dict[str, str]]:
+  """Writes a small copy of each image of some rows.
+
+  Args:
+    rows: their `image` is a path below `root`.
+    root: folder of the images.
+    folder: where the copies go.
+
+  Returns:
+    The rows, with the path of the copy, relative to the folder's parent.
+  """
+  folder.mkdir(exist_ok=True)
+  copies = {row['image']: '' for row in rows}
+  for number, path in enumerate(copies):
+    copy = folder / f'{number:03}.png'
+    pixels = images.to_array(root / path)
+    Image.fromarray(images.resize(pixels, (_SMALL, _SMALL), 'pad')).save(copy)
+    copies[path] = f'{folder.name}/{copy.name}'
+  return [{**row, 'image': copies[row['image']]} for row in rows]
 
 
 def _join_by_name(

@@ -3,7 +3,7 @@
 Prints, by pair of languages, the fraction of exact translations of the test
 drawings and the chrF of
 
-  model      the run, unless there is no --run
+  model      the run, unless there is no --run, with the image if it reads one
   copy       the source itself
   nearest    the translation, in training, of the source whose TF-IDF of
              characters is most similar; in scikit-learn
@@ -40,7 +40,7 @@ def main() -> None:
   if args.run:
     run = mmjax.load(args.run)
     methods['model'] = lambda _, rows: run.translate(
-      source=[row['source'] for row in rows]
+      **make_inputs(run.inputs, rows, args.table.parent)
     )
   methods |= {
     'copy': copy,
@@ -76,6 +76,22 @@ def read(path: pathlib.Path):
       for row in rows['train']
     ]
     yield pair, train, splits['test']
+
+
+def make_inputs(
+  names: Sequence[str], rows: Sequence[Row], folder: pathlib.Path
+) -> dict[str, list]:
+  """The inputs of a model, of some rows.
+
+  Args:
+    names: those that the model reads, of `source` and `image`.
+    rows: rows of the table.
+    folder: that of the table, to which paths of images are relative.
+  """
+  inputs: dict[str, list] = {'source': [row['source'] for row in rows]}
+  if 'image' in names:
+    inputs['image'] = [folder / row['image'] for row in rows]
+  return inputs
 
 
 def copy(train: Sequence[Row], test: Sequence[Row]) -> list[str]:

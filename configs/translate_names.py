@@ -34,8 +34,13 @@ TRANSFORMER = dict(width=128, depth=2, num_heads=4, mlp_dim=512)
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  chosen = variants.chosen(arg, 'runlocal')
+  """Returns the config.
+
+  Args:
+    arg: 'image' for a decoder that reads the drawing beside the name;
+      'runlocal' for a minute on one core.
+  """
+  chosen = variants.chosen(arg, 'image', 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'multimodal'
   config.seed = 0
@@ -68,6 +73,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.train = dict(steps=1000, batch_size=64, log_every=50)
   config.eval = dict(batch_size=97)
 
+  if 'image' in chosen:
+    config.data.image_size = 64
+    config.model.encoders.image = dict(
+      name='resnet',
+      stages=(1, 1, 1),
+      width=32,
+      block='basic',
+      stem='patch',
+      patch_size=4,
+      positions=True,
+    )
+    config.model.fusion = dict(name='concat', width=TRANSFORMER['width'])
   if 'runlocal' in chosen:
     config.train.steps = 60
     config.optimizer.warmup_steps = 10

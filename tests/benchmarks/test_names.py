@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import debian_data, name_translation
 from mmjax.data import splitting
@@ -23,7 +25,9 @@ def root(tmp_path):
   for name, texts in NAMES.items():
     lines = [name, *(f'{key}.utf8={text}' for key, text in texts.items())]
     (folder / f'{name}.txt').write_text('\n'.join(lines), 'utf-8')
-    (folder / f'{name}.png').write_bytes(b'')
+    # Wide, and of a color of its own.
+    shade = len(name) * np.ones((3, 9, 3), np.uint8)
+    Image.fromarray(shade).save(folder / f'{name}.png')
   return tmp_path
 
 
@@ -50,6 +54,21 @@ def test_pairs_are_of_one_group_and_drawings_in_one_split(
   assert unseen == (set() if split == 'train' else {'ast pt'})
   assert ('ast pt' in {pair for pair, *_ in found}) == (split == 'test')
   assert len({row['id'] for row in rows}) == len(rows)
+
+
+def test_drawings_are_small_copies_beside_the_table(root, tmp_path):
+  rows = list(debian_data.read_names(root))
+  copied = debian_data.write_small_images(rows, root, tmp_path / 'names_images')
+  for row, original in zip(copied, rows, strict=True):
+    assert {**row, 'image': original['image']} == original
+    inputs = name_translation.make_inputs(['source', 'image'], [row], tmp_path)
+    assert inputs['source'] == [original['source']]
+    pixels = np.asarray(Image.open(inputs['image'][0]))
+    assert pixels.shape == (64, 64, 3)
+    name = original['image'].rpartition('/')[2].removesuffix('.png')
+    assert np.all(pixels[28:36, 4:60] == len(name))
+  assert len({row['image'] for row in copied}) == 3
+  assert 'image' not in name_translation.make_inputs(['source'], [row], root)
 
 
 def test_rules_translate_by_the_rows_of_training(tmp_path):

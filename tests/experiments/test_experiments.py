@@ -220,7 +220,8 @@ def test_evaluate_repeats_the_test_results(trained, data_dir, tmp_path, capsys):
 
 CHOICES = {
   'clip': ('b16,', 'l14,'),
-  'stamps': ('align,', 'classify,', 'translate,'),
+  'stamps': ('align,', 'align_without_voice,', 'classify,', 'translate,'),
+  'translate_names': ('', 'image,'),
   'fusion_senses': tuple(
     f'{name},'
     for name in (
