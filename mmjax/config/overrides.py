@@ -12,6 +12,8 @@ from mmjax import presets
 from mmjax.config import fields, flag_values, schema, settings, user_file
 from mmjax.errors import ConfigError
 
+# Whose names a config chooses, as in `model`.
+_FEATURES = ['data', 'features']
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
 
 
@@ -77,9 +79,9 @@ def override(
   A value is read by the type that the field has: `--config.train.steps=300`,
   `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). An image
   encoder may be the name of a preset, `--config.model.image=vit-b16`. Sections
-  `model` and `tasks`, and an experiment's own sections, may be given fields
-  that the file leaves out; the experiment's `build` refuses those it doesn't
-  know.
+  `model`, `tasks` and `data.features`, and an experiment's own sections, may be
+  given fields that the file leaves out; the experiment's `build` refuses those
+  it doesn't know.
 
   Raises:
     ConfigError: if there is no such field, or the value is not of its type.
@@ -119,7 +121,8 @@ def find(
   section = config
   for depth, parent in enumerate(parents):
     child = section.get(parent) if hasattr(section, 'get') else None
-    if child is None and depth > 1 and parents[0] in schema.OPEN_SECTIONS:
+    is_part = depth > 1 and parents[0] in schema.OPEN_SECTIONS
+    if child is None and (is_part or parents[: depth + 1] == _FEATURES):
       # A dict that the part has, such as `block`, though not the config. The
       # part refuses it if it hasn't.
       child = section[parent] = ml_collections.ConfigDict()
@@ -128,7 +131,9 @@ def find(
     section = child
   if parents[:2] == ['data', 'mixture'] and len(parents) < 4:
     return section, name, _find_in_mixture(path)
-  open_section = parents and parents[0] not in schema.SECTIONS
+  open_section = parents and (
+    parents[0] not in schema.SECTIONS or parents[:2] == _FEATURES
+  )
   if name not in section and not open_section:
     raise ConfigError(settings.unknown(path, paths(config)))
   if len(parents) == 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.data import augment, features, sources, tokenizers
+from mmjax.data import augment, features, records, sources, tokenizers
 from mmjax.errors import ConfigError, choose, suggest
 
 Record = Mapping[str, Any]
@@ -192,7 +192,7 @@ def build(
 
   Raises:
     ConfigError: if a kind or setting is unknown, a value is not legal, or two
-      features make arrays of one name.
+      features make arrays of one name, or one of a reserved name.
   """
   built: dict[str, features.Feature] = {}
   keys: dict[str, str] = {}
@@ -211,6 +211,11 @@ def build(
       )
     built[name] = cls(name=name, **chosen)
     for key in built[name].list_keys():
+      if key in records.RESERVED:
+        raise ConfigError(
+          f'{path} makes the array {key!r}, a name that every batch has for '
+          'another array; rename it'
+        )
       if keys.setdefault(key, name) != name:
         raise ConfigError(
           f'data.features.{keys[key]} and {path} both make the array {key!r}; '

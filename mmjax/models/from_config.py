@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.data import augment, tokenizers
@@ -11,6 +13,9 @@ from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import conversations, masking
+
+# Kinds of inputs whose arrays have a shape that settings determine.
+_OF_KNOWN_SHAPE = ('image', 'sound', 'video')
 
 
 def check(
@@ -45,6 +50,8 @@ def check(
   )
   if outputs.masked_heads:
     masking.check(built, outputs.masked_heads)
+  if isinstance(built, models.Multimodal):
+    _check_arrays(built, features)
 
 
 def build(
@@ -107,6 +114,35 @@ def _special_ids(
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
+
+
+def _check_arrays(
+  model: models.Multimodal, features: Mapping[str, Feature]
+) -> None:
+  """Refuses lengths and sizes of features that their encoders can't read.
+
+  Encoders of texts have the length of theirs, and the widths of rows, series
+  and the like are known with the data.
+  """
+  for name in model.encoders:
+    (key, *more) = (model.encoder_inputs or {}).get(name, (name,))
+    feature = features.get(key)
+    if more or feature is None or not feature.is_fitted:
+      continue
+    if feature.encoded_as not in _OF_KNOWN_SHAPE:
+      continue
+    batch = {k: jnp.asarray(x)[None] for k, x in feature.make_absent().items()}
+    batch |= feature.make_inputs(batch)
+    try:
+      jax.eval_shape(
+        lambda batch=batch, name=name: model.init(
+          jax.random.key(0), batch, [name], method='encode'
+        )
+      )
+    except ConfigError as error:
+      raise ConfigError(
+        f'model.encoders.{name} cannot read data.features.{key}: {error}'
+      ) from error
 
 
 def _check_targets(config: Any, targets: Sequence[str]) -> None:

@@ -50,7 +50,7 @@ def log_mel(
   if samples <= n_fft // 2:
     raise ConfigError(
       f'{samples} samples are too few for windows of {n_fft}, which need more '
-      f'than {n_fft // 2}; pad the audio with zeros'
+      f'than {n_fft // 2}; use more seconds, or a smaller n_fft'
     )
   audio = audio.astype(jnp.float32)
   padded = jnp.pad(audio, ((0, 0), (n_fft // 2, n_fft // 2)), mode='reflect')

@@ -215,6 +215,18 @@ def test_a_dict_that_a_part_lacks_is_added():
   }
 
 
+def test_features_and_their_settings_are_added_by_name():
+  config = _config()
+  flags = ('age', "dict(kind='number')"), ('age.field', 'years')
+  overrides.override(config, [(f'data.features.{n}', v) for n, v in flags])
+  settings.validate(config)
+  assert config.data.features.to_dict() == {
+    'age': {'kind': 'number', 'field': 'years'}
+  }
+  with pytest.raises(ConfigError, match=r'did you mean data\.features\.age\.f'):
+    overrides.override(config, [('data.features.aeg.field', 'years')])
+
+
 @pytest.mark.parametrize(
   ('flag', 'hint'),
   [

@@ -298,6 +298,7 @@ def test_settings_survive_their_file(tmp_path):
       },
       r"\.questions and data\.features\.question both make .*'question'",
     ),
+    ({'index': {'kind': 'number'}}, "makes the array 'index', a name that ev"),
   ],
 )
 def test_unknown_features_are_refused(settings, message):

@@ -216,6 +216,15 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       "a task writes 'said', for which Multimodal needs model.decoder",
     ),
     (
+      {
+        'model__encoders': {
+          **ENCODERS,
+          'sound': {**ENCODERS['sound'], 'spectrogram': {'n_fft': 4000}},
+        }
+      },
+      r'encoders\.sound cannot read data\.features\.sound: 1200 samples',
+    ),
+    (
       {'model__fusion': None},
       r'model\.fusion is missing: the encoders clip, image',
     ),

@@ -141,6 +141,17 @@ class Feature:
     rows = source if self.is_large else source.iterate_small()
     return (self.get(record) for record in rows)
 
+  def list_alternatives(self, source: Any) -> str:
+    """Lists the metadata fields that there are, for errors about one.
+
+    Args:
+      source: the records that were searched.
+    """
+    if not self.field_name.startswith('metadata/'):
+      return ''
+    names = {n for row in source.iterate_small() for n in row['metadata']}
+    return f'; their metadata have {", ".join(sorted(names)) or "nothing"}'
+
   @property
   def is_fitted(self) -> bool:
     """Whether `fit` would learn nothing."""

@@ -90,7 +90,8 @@ class Category(base.Feature):
     if len(counts) < 2:
       raise ConfigError(
         f'data.features.{self.name}: the training records have '
-        f'{list(counts) or "no class"}; at least two classes are needed'
+        f'{list(counts) or "no class"} in the field {self.field_name!r}, which '
+        f'needs at least two{"" if counts else self.list_alternatives(source)}'
       )
     return dataclasses.replace(self, classes=tuple(sorted(counts)))
 

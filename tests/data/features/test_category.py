@@ -42,7 +42,7 @@ def test_several_classes_are_ones():
   ('values', 'message'),
   [
     ([['a'], ['a', 'b']], r'the classes a, b; with .*kind\.multi_label'),
-    ([['a'], ['a']], r"have \['a'\]; at least two"),
+    ([['a'], ['a']], r"have \['a'\] in the field 'kind', which needs at"),
     ([None], 'have no class'),
   ],
 )
@@ -56,6 +56,9 @@ def test_a_metadata_field_can_be_the_class():
     {'id': n, 'fields': {}, 'metadata': {'style': s}}
     for n, s in (('a', 'ink'), ('b', 3), ('c', None))
   ]
+  wrong = features.Category(name='style', field='metadata/styl')
+  with pytest.raises(ConfigError, match='their metadata have style'):
+    wrong.fit(sources.ListSource(rows))
   feature = features.Category(name='style', field='metadata/style')
   fitted = feature.fit(sources.ListSource(rows))
   assert fitted.classes == ('3', 'ink')
