@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mmjax import tasks
 from mmjax.cli import main
 from mmjax.config import schema
+from mmjax.data import features
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -151,3 +153,14 @@ def test_the_readme_names_every_extra():
   named = re.findall(r'`(\w+)`', named.partition('for example')[0])
   # That of `make test-oracles` alone.
   assert {*named} == {*config['options.extras_require']} - {'oracles'}
+
+
+def test_the_docs_describe_every_kind_of_field_and_task():
+  for page, section, names in (
+    ('data.md', '## Kinds of fields', features.KINDS),
+    ('multimodal.md', '## Tasks', tasks.TASKS),
+  ):
+    text = (ROOT / 'docs' / page).read_text().partition(section)[2]
+    first = re.findall(r'^\| (`.+?`) \|', text, re.MULTILINE)
+    listed = set(re.findall(r'`(\w+)`', ' '.join(first)))
+    assert set(names) <= listed, page

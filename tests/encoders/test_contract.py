@@ -1,6 +1,7 @@
 """What every encoder keeps to, those of `every_encoder.ROWS`."""
 
 import functools
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -194,3 +195,8 @@ def test_impossible_settings_are_refused(name, settings, message):
     jax.eval_shape(
       lambda: module.init(jax.random.key(0), *INPUTS[kind], train=False)
     )
+
+
+@pytest.mark.slow
+def test_eight_devices_compute_what_one_computes(on_eight_devices):
+  on_eight_devices(Path(__file__).parent / 'eight_devices.py')
