@@ -221,6 +221,7 @@ def test_evaluate_repeats_the_test_results(trained, data_dir, tmp_path, capsys):
 CHOICES = {
   'clip': ('b16,', 'l14,'),
   'stamps': ('align,', 'align_without_voice,', 'classify,', 'translate,'),
+  'classify_senses': ('', 'regress,'),
   'translate_names': ('', 'image,'),
   'fusion_senses': tuple(
     f'{name},'
