@@ -2,9 +2,9 @@
 
 Trains the variants of configs/few_labels_shapes.py with several seeds, the
 teacher of distillation once, and prints the test accuracy of each: mean,
-standard deviation, and every seed. The same command resumes where it was
-stopped: finished runs are not trained again. The table is printed after each
-seed, and when it is stopped.
+standard deviation, the gain over labels alone, and every seed. The same command
+resumes where it was stopped: finished runs are not trained again. The table is
+printed after each seed, and when it is stopped.
 
   mmjax data prepare shapes
   python -m benchmarks.few_labels --workdir=runs/few_labels --seeds=3
@@ -45,9 +45,9 @@ def main(argv) -> None:
       for variant in _VARIANTS.value:
         accuracy = _train(variant, seed, workdir / f'{variant}_{seed}', workdir)
         rows.setdefault(variant, []).append(accuracy)
-      print(_format(rows), flush=True)
+      print(format_table(rows), flush=True)
   except SystemExit:
-    print(_format(rows), flush=True)
+    print(format_table(rows), flush=True)
     raise
 
 
@@ -72,14 +72,27 @@ def _train(
   return results['test/number/accuracy']
 
 
-def _format(rows: Mapping[str, Sequence[float]]) -> str:
-  """The table of all accuracies so far, by variant."""
-  lines = ['variant       mean   sd     seeds']
+def format_table(rows: Mapping[str, Sequence[float]]) -> str:
+  """The table of all accuracies so far, by variant.
+
+  `gain` is the mean over seeds of the difference from labels alone with the
+  same seed: the same initial parameters and labelled examples.
+  """
+  lines = ['variant       mean   sd     gain    sd     seeds']
   for name, found in rows.items():
     each = ' '.join(f'{accuracy:.3f}' for accuracy in found)
-    sd = f'{statistics.stdev(found):.3f}' if len(found) > 1 else '-    '
-    lines.append(f'{name:12}  {statistics.mean(found):.3f}  {sd}  {each}')
+    peers = () if name in ('labels', 'teacher') else rows.get('labels', ())
+    gains = [x - y for x, y in zip(found, peers, strict=False)]
+    gain = f'{statistics.mean(gains):+.3f}' if gains else '-     '
+    lines.append(
+      f'{name:12}  {statistics.mean(found):.3f}  {_sd(found)}  {gain}  '
+      f'{_sd(gains)}  {each}'
+    )
   return '\n'.join(lines)
+
+
+def _sd(values: Sequence[float]) -> str:
+  return f'{statistics.stdev(values):.3f}' if len(values) > 1 else '-    '
 
 
 if __name__ == '__main__':
