@@ -19,6 +19,8 @@ the pair that is not in training 0.024 and 0.25. It is only beginning to learn:
 of Spanish to Portuguese and back it has more exact names than the rules (0.035
 and 0.024), of Spanish to Galician fewer than copying (0.059).
 
+With `:image`, the decoder reads the drawing beside the name. It is not yet run.
+
 By rules (the last command without `--run`), the source itself has between 0.00
 (Serbian, of which it is in the wrong script) and 0.28 (Spanish and Asturian)
 exact names and chrF 0.03 to 0.63; the translation of the most similar name in
