@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
-from benchmarks.sides import contrastive, decoding, transforms
+from benchmarks.sides import contrastive, decoding, sounds, transforms
 from benchmarks.sides.work import Work
 
 
@@ -38,12 +38,15 @@ def _make_contrastive_row(name: str, compiled: bool) -> Row:
   )
 
 
-def _make_decoding_row(batch: int) -> Row:
+def _make_decoding_row(batch: int, beams: int = 1) -> Row:
+  how = 'greedy decoding' if beams == 1 else f'{beams} beams'
   return Row(
-    f'greedy decoding, Qwen2 of 50M, 64 + 64 tokens, batch {batch}',
+    f'{how}, Qwen2 of 50M, 64 + 64 tokens, batch {batch}',
     {
-      'mmjax': functools.partial(decoding.make_mmjax, batch),
-      'transformers': functools.partial(decoding.make_transformers, batch),
+      'mmjax': functools.partial(decoding.make_mmjax, batch, beams),
+      'transformers': functools.partial(
+        decoding.make_transformers, batch, beams
+      ),
     },
   )
 
@@ -58,6 +61,11 @@ ROWS = {
   'contrastive_l14_gpu': _make_contrastive_row('l14_gpu', compiled=True),
   'decoding_1': _make_decoding_row(1),
   'decoding_8': _make_decoding_row(8),
+  'decoding_beams': _make_decoding_row(1, beams=4),
+  'sounds': Row(
+    'log-mel spectrograms of eight sounds of 30 seconds',
+    {'mmjax': sounds.make_mmjax, 'transformers': sounds.make_transformers},
+  ),
   'images': Row(
     '128 training images of 500x375 with captions, one thread',
     {'mmjax': transforms.make_mmjax, 'open_clip': transforms.make_open_clip},

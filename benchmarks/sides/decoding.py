@@ -1,4 +1,4 @@
-"""Greedy decoding of one Qwen2, by mmjax and by transformers.
+"""Greedy decoding and beam search of one Qwen2, by mmjax and by transformers.
 
 Both open the same folder of random weights, so that their texts are equal.
 """
@@ -14,11 +14,12 @@ _PROMPT, _NEW = 64, 64
 _VOCABULARY = 32_000
 
 
-def make_mmjax(batch: int, tiny: bool) -> Work:
+def make_mmjax(batch: int, beams: int, tiny: bool) -> Work:
   """mmjax's `generate`.
 
   Args:
     batch: number of prompts.
+    beams: number of beams; 1 for greedy decoding.
     tiny: whether the model is tiny.
   """
   import jax
@@ -32,7 +33,8 @@ def make_mmjax(batch: int, tiny: bool) -> Work:
   ids = jnp.asarray(_draw_prompts(batch))
   inputs = {'text': ids, 'text_mask': jnp.ones(ids.shape, bool)}
   new = 8 if tiny else _NEW
-  settings = model.generation_arguments(new, _PROMPT, {'min_new_tokens': new})
+  chosen = {'beam_size': beams} if beams > 1 else {'min_new_tokens': new}
+  settings = model.generation_arguments(new, _PROMPT, chosen)
   program = model.jit_method('generate', **settings)
 
   def generate():
@@ -47,7 +49,7 @@ def make_mmjax(batch: int, tiny: bool) -> Work:
   )
 
 
-def make_transformers(batch: int, tiny: bool) -> Work:
+def make_transformers(batch: int, beams: int, tiny: bool) -> Work:
   """transformers' `generate`."""
   import torch
   import transformers
@@ -61,7 +63,11 @@ def make_transformers(batch: int, tiny: bool) -> Work:
   @torch.inference_mode()
   def generate():
     return model.generate(
-      prompts, max_new_tokens=new, min_new_tokens=new, do_sample=False
+      prompts,
+      max_new_tokens=new,
+      min_new_tokens=new,
+      num_beams=beams,
+      do_sample=False,
     )
 
   ids = generate()[:, prompts.shape[1] :]

@@ -100,6 +100,9 @@ DATA = {
   'augment': Field(
     'plain', (), 'augmentations of training images, in mmjax.data.augment'
   ),
+  'scaled_decoding': Field(
+    'bool', False, 'whether training decodes large JPEGs at a fraction of size'
+  ),
   'tokenizer': Field(
     'str',
     '',

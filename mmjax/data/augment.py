@@ -9,6 +9,7 @@ input. A pipeline is an ordered tuple of settings, plain data:
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,9 @@ from mmjax.data import warp as warp_lib
 from mmjax.errors import ConfigError
 
 Setting = Mapping[str, Any]
+
+# Fraction of an image's area that a crop is of (Szegedy et al. 2015).
+_CROP_SCALE = (0.08, 1.0)
 
 _SIDE_WORDS = re.compile(
   r'\b(left|right)(most|wards?)?\b', re.IGNORECASE | re.UNICODE
@@ -44,7 +48,7 @@ def random_resized_crop(
   rng: np.random.Generator,
   *,
   size: tuple[int, int],
-  scale: tuple[float, float] = (0.08, 1.0),
+  scale: tuple[float, float] = _CROP_SCALE,
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> UInt8[np.ndarray, 'h w 3']:
   """Crops a random part and resizes it to `size` (Szegedy et al. 2015).
@@ -285,6 +289,24 @@ def _list_arguments(name: str) -> list[str]:
     for parameter in parameters
     if (name, parameter) != ('random_resized_crop', 'size')
   ]
+
+
+def find_crop_factor(settings: Sequence[Setting]) -> float:
+  """Sides of an image over those of the result that leave a crop its pixels.
+
+  With a `random_resized_crop`, the smallest part of an image has then as many
+  pixels as the result, as a crop of the same shape.
+
+  >>> find_crop_factor(({'name': 'random_resized_crop', 'scale': (0.25, 1)},))
+  2.0
+  >>> find_crop_factor(({'name': 'flip'},))
+  1.0
+  """
+  first = settings[0] if settings else {}
+  if first.get('name') != 'random_resized_crop':
+    return 1.0
+  least = first.get('scale', _CROP_SCALE)[0]
+  return 1 / math.sqrt(max(least, 0.01))
 
 
 def apply(

@@ -99,6 +99,7 @@ class TrainBatches:
     num_workers: int = 0,
     prefetch: int = 4,
     on_error: str = 'raise',
+    variants: Sequence[Preprocess] = (),
   ):
     """Sets up the stream; nothing is read yet.
 
@@ -116,6 +117,8 @@ class TrainBatches:
       on_error: 'raise' stops at an unreadable record; 'replace' takes another
         record of the same source, which seed and position determine, and marks
         it True in the batch's `replaced`.
+      variants: functions as `preprocess`, of which each batch uses one, drawn
+        by the seed and its number; () for `preprocess` alone.
 
     Raises:
       ConfigError: if a row is not in the batch, there are no records, or
@@ -134,7 +137,12 @@ class TrainBatches:
     read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
     order = order_lib.make_order(source, seed)
-    examples = order.random_map(read.read_for_training)
+    if variants:
+      readers = [dataclasses.replace(read, preprocess=v) for v in variants]
+      varied = _VariedReader(readers, batch_size, seed)
+      examples = order.map_with_index(varied.number).random_map(varied.read)
+    else:
+      examples = order.random_map(read.read_for_training)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))
     ).batch(len(rows), drop_remainder=True, batch_fn=_stack)
@@ -277,6 +285,26 @@ class _RecordReader:
       raise
     example['index'] = np.int64(index)
     return example
+
+
+@dataclasses.dataclass(frozen=True)
+class _VariedReader:
+  """Reads all examples of a batch with one of several readers."""
+
+  readers: Sequence[_RecordReader]
+  batch_size: int
+  seed: int
+
+  def number(self, position: int, index: int) -> tuple[int, int]:
+    """An example's batch, by its position in the stream, and its record."""
+    return position // self.batch_size, index
+
+  def read(self, numbered: tuple[int, int], rng: np.random.Generator):
+    """Reads the record for training, as the reader of its batch does."""
+    batch, index = numbered
+    drawn = np.random.default_rng((self.seed, batch))
+    reader = self.readers[int(drawn.integers(len(self.readers)))]
+    return reader.read_for_training(index, rng)
 
 
 class _EvaluationReader:

@@ -57,6 +57,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._num_texts = 0
     self._stride = 1
     self._seen = 0
+    self._complete = set(self.SCHEMA.kinds)  # Fields of all records so far.
     self._answers = collections.defaultdict(collections.Counter)  # By split.
     super().__init__(file_format='array_record', **kwargs)
 
@@ -87,6 +88,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._learn_from(record)
       for entry in record['fields'].get('questions') or ():
         answers.update(entry['answers'])
+      fields = record['fields']
+      self._complete = {n for n in self._complete if fields.get(n) is not None}
       self.progress.tick()
       yield record['id'], self.SCHEMA.encode(record)
 
@@ -110,7 +113,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     super()._download_and_prepare(*args, **kwargs)
     # At this point `data_path` is the unfinished folder that TFDS renames.
     folder = pathlib.Path(self.data_path)
-    self.SCHEMA.save(folder)
+    records.Schema(self.SCHEMA.kinds, self._complete).save(folder)
     self.write_further_files(folder)
 
   def write_further_files(self, folder: pathlib.Path) -> None:

@@ -57,6 +57,8 @@ class Feed:
       has together, as `checks.Checks.find_lacking` finds them.
     sources: names of a mixture's sources, or 'labelled' and 'unlabelled' of a
       category with a `labelled_share`, by `source_index`; else empty.
+    shapes: where batches have different shapes, those of an example's arrays
+      that differ, by key, for each kind of batch; else empty.
   """
 
   preprocessor: preprocess.Preprocessor
@@ -74,6 +76,7 @@ class Feed:
     default_factory=dict
   )
   sources: tuple[str, ...] = ()
+  shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
 
 
 def open_feed(
@@ -108,12 +111,13 @@ def open_feed(
   check_fields(built, train)
   tokenizer = data_sets.open_tokenizer(opened, data, built)
   fitted = preprocess.fit(built, train)
-  preprocessor = preprocess.Preprocessor(fitted, tokenizer)
+  preprocessor = preprocess.Preprocessor(fitted, tokenizer, train.complete)
   lacking, notes = {}, ()
   if not opened.is_synthetic:
     checked = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, checked)
   drawn = label_shares.divide(train, fitted)
+  variants = preprocessor.list_variants()
   return Feed(
     preprocessor=preprocessor,
     train=batches.TrainBatches(
@@ -125,6 +129,7 @@ def open_feed(
       num_workers=data['num_workers'],
       prefetch=data['prefetch'],
       on_error=data['on_error'],
+      variants=variants[1:] and variants,
     ),
     train_source=train,
     drawn=drawn,
@@ -135,6 +140,7 @@ def open_feed(
     sections=opened.list_sections(),
     lacking=lacking,
     sources=_list_sources(drawn),
+    shapes=preprocess.list_shapes(variants),
   )
 
 
@@ -236,6 +242,7 @@ def _describe_standard(
       'kind': 'image',
       **image,
       'augment': data['augment'] or (),
+      'scaled_decoding': data['scaled_decoding'],
     }
   return settings
 

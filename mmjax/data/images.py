@@ -5,6 +5,7 @@ which features do on the device.
 """
 
 import io
+import math
 import os
 import pathlib
 import re
@@ -29,6 +30,9 @@ ENDINGS = (
 )
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
+
+# simplejpeg's: sizes between a half and the whole take longer to decode.
+_MIN_FACTOR = 2
 
 # Formats that Pillow would run another program for, Ghostscript.
 _PROGRAMS = ('EPS',)
@@ -58,7 +62,9 @@ _LATE_EXIF = re.compile(rb'eXIf|Raw profile type exif|XML:com.adobe.xmp')
 _TURNED = tuple(_TRANSPOSES[number] for number in (5, 6, 7, 8))
 
 
-def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
+def decode(
+  data: bytes, least: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
   """Decodes a PNG, JPEG or other image that Pillow reads.
 
   Transparent images are blended with white, values of 16 bits and floats are
@@ -67,6 +73,9 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
 
   Args:
     data: the encoded image.
+    least: (height, width) that the result has at least, of a JPEG that is
+      decoded smaller where it may be: its sides times n / 8, computed from a
+      part of its frequencies. None for the whole size.
 
   Returns:
     uint8 [H, W, 3].
@@ -75,7 +84,7 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
     ConfigError: if the bytes are not an image, a damaged one, or one whose
       values have an uncertain scale.
   """
-  return _decode(data)
+  return _decode(data, least)
 
 
 def check(data: bytes) -> None:
@@ -101,15 +110,20 @@ def read_size(data: bytes) -> tuple[int, int]:
   return image.size if turned else image.size[::-1]
 
 
-def _decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
+def _decode(
+  data: bytes, least: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
   try:
     image = PIL.Image.open(io.BytesIO(data))  # Reads the header alone.
     if image.format in _PROGRAMS:
       raise ValueError(f'{image.format} is a program; save it as PNG or JPEG')
     if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-      pixels = _decode_jpeg(data)
-      if pixels is not None and pixels.shape[1::-1] == image.size:
-        transpose = _find_transpose(image)
+      transpose = _find_transpose(image)
+      if least is not None and transpose in _TURNED:
+        least = least[::-1]
+      pixels = _decode_jpeg(data, least)
+      # A file may have more than one header.
+      if pixels is not None and (least or pixels.shape[1::-1] == image.size):
         if transpose is None:
           return pixels
         return np.asarray(PIL.Image.fromarray(pixels).transpose(transpose))
@@ -126,14 +140,21 @@ def _decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
     ) from error
 
 
-def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, 'H W 3'] | None:
-  """Decodes a JPEG faster than Pillow, to the same pixels.
+def _decode_jpeg(
+  data: bytes, least: tuple[float, float] | None
+) -> UInt8[np.ndarray, 'H W 3'] | None:
+  """Decodes a JPEG faster than Pillow, to the same pixels at its whole size.
 
   Both use libjpeg-turbo. None leaves to Pillow what is damaged or unusual: its
   pixels or its error count.
   """
   try:
-    return simplejpeg.decode_jpeg(data, 'RGB')
+    if least is None:
+      return simplejpeg.decode_jpeg(data, 'RGB')
+    height, width = map(math.ceil, least)
+    return simplejpeg.decode_jpeg(
+      data, 'RGB', min_height=height, min_width=width, min_factor=_MIN_FACTOR
+    )
   except (ValueError, RuntimeError):
     return None
 

@@ -63,6 +63,9 @@ class Mixture(sources.Source):
       for part in parts.values()
       for field, kind in part.kinds.items()
     }
+    self.complete = frozenset.intersection(
+      *(frozenset(part.complete) for part in parts.values())
+    )
 
   def __len__(self) -> int:
     return int(self._ends[-1])

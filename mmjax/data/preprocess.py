@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,13 @@ class Preprocessor:
   Attributes:
     features: features by name; their arrays are those of `Feature.list_keys`.
     tokenizer: tokenizer of the texts; None if no feature needs one.
+    complete: names of the fields that every training record has. Examples for
+      training have no mask of those features whose mask is optional.
   """
 
   features: Mapping[str, features.Feature]
   tokenizer: tokenizers.Tokenizer | None = None
+  complete: Collection[str] = ()
 
   def __post_init__(self):
     if self.tokenizer is None and self.uses_tokenizer:
@@ -84,7 +87,8 @@ class Preprocessor:
       rng: random generator for training; None for evaluation.
 
     Raises:
-      ConfigError: if a field can't be decoded.
+      ConfigError: if a field can't be decoded, or is missing although it is
+        `complete`.
     """
     chosen = {
       name: feature.choose(record, rng)
@@ -103,7 +107,36 @@ class Preprocessor:
         example |= feature.make_absent(rng)
       else:
         example |= feature.make_arrays(chosen[name], rng, flips=flips)
+      if rng is None or not self._is_complete(feature):
+        continue
+      if not example.pop(f'{name}_mask'):
+        raise ConfigError(
+          f'it has no {feature.field_name!r}, which all records of its data '
+          'set should have; prepare or import the data set again'
+        )
     return example
+
+  def _is_complete(self, feature: features.Feature) -> bool:
+    return feature.mask_is_optional and feature.field_name in self.complete
+
+  def list_variants(self) -> list['Preprocessor']:
+    """Lists the preprocessors of which each training batch uses one.
+
+    Raises:
+      ConfigError: if several features have variants.
+    """
+    variants = {n: f.list_variants() for n, f in self.features.items()}
+    several = [name for name, found in variants.items() if len(found) > 1]
+    if len(several) > 1:
+      raise ConfigError(
+        f'data.features.{several[0]} and data.features.{several[1]} both draw '
+        'lengths for each batch; set `lengths` of one of them'
+      )
+    return [
+      dataclasses.replace(self, features={**self.features, name: feature})
+      for name in several
+      for feature in variants[name]
+    ] or [self]
 
   def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Makes the inputs of a model: images are normalised, the rest stays.
@@ -178,6 +211,31 @@ class Preprocessor:
     """
     settings = json.loads(pathlib.Path(path).read_text())
     return cls(build(settings, kinds), tokenizer)
+
+
+def list_shapes(
+  variants: Sequence[Preprocessor],
+) -> tuple[dict[str, tuple[int, ...]], ...]:
+  """Shapes of an example's arrays that differ between variants, by key.
+
+  Args:
+    variants: of `Preprocessor.list_variants`.
+
+  Returns:
+    A dict for each variant; () if there is one.
+  """
+  if len(variants) < 2:
+    return ()
+  found = [
+    {
+      key: np.shape(array)
+      for feature in variant.features.values()
+      for key, array in feature.make_absent().items()
+    }
+    for variant in variants
+  ]
+  differ = [key for key in found[0] if len({one[key] for one in found}) > 1]
+  return tuple({key: one[key] for key in differ} for one in found)
 
 
 def build(

@@ -7,7 +7,8 @@ In memory a record is a plain dict:
              `mmjax.data.features.STORED`
   metadata   dict of further values, anything JSON can say
 
-`FIELDS_FILE` beside a data set names its fields and their kinds. On disk a
+`FIELDS_FILE` beside a data set names its fields, their kinds, and whether all
+records have them. On disk a
 record is a TFDS example with a feature for each field, stored as its kind says,
 and the id and the metadata (a JSON text: TFDS needs TensorFlow to write nested
 lists).
@@ -16,7 +17,7 @@ lists).
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -41,13 +42,19 @@ class Schema:
 
   Attributes:
     kinds: kind of each field, by name.
+    complete: names of the fields that every record is known to have.
   """
 
-  def __init__(self, kinds: Mapping[str, str] = STANDARD):
+  def __init__(
+    self,
+    kinds: Mapping[str, str] = STANDARD,
+    complete: Collection[str] = (),
+  ):
     """Sets the fields.
 
     Args:
       kinds: kind of each field, by name.
+      complete: names of the fields that every record has.
 
     Raises:
       ConfigError: if a kind is unknown, or a name is reserved.
@@ -59,11 +66,13 @@ class Schema:
           f'a field cannot have the name {name!r}; use letters, digits and _, '
           f'and none of {", ".join(RESERVED)}'
         )
-    self.kinds = dict(kinds)
+    self.kinds, self.complete = dict(kinds), frozenset(complete)
     self._classes = {name: features.STORED[k] for name, k in kinds.items()}
 
   def __eq__(self, other: object) -> bool:
-    return isinstance(other, Schema) and self.kinds == other.kinds
+    return isinstance(other, Schema) and (
+      (self.kinds, self.complete) == (other.kinds, other.complete)
+    )
 
   __hash__ = None
 
@@ -163,8 +172,11 @@ class Schema:
 
   def save(self, folder: pathlib.Path) -> None:
     """Writes `FIELDS_FILE` into a data set's folder."""
-    kinds = {name: {'kind': kind} for name, kind in self.kinds.items()}
-    (folder / FIELDS_FILE).write_text(json.dumps(kinds, indent=2))
+    fields = {
+      name: {'kind': kind, 'complete': name in self.complete}
+      for name, kind in self.kinds.items()
+    }
+    (folder / FIELDS_FILE).write_text(json.dumps(fields, indent=2))
 
   @classmethod
   def load(cls, folder: pathlib.Path) -> 'Schema | None':
@@ -177,8 +189,9 @@ class Schema:
     if not path.exists():
       return None
     try:
-      kinds = json.loads(path.read_text())
-      return cls({name: entry['kind'] for name, entry in kinds.items()})
+      fields = json.loads(path.read_text())
+      kinds = {name: entry['kind'] for name, entry in fields.items()}
+      return cls(kinds, [n for n in kinds if fields[n].get('complete')])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
       raise ConfigError(f'{path} is damaged: {error}') from error
 

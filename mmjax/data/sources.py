@@ -6,11 +6,19 @@ files without it, and images stay encoded.
 """
 
 import collections
+import functools
 import json
 import operator
 import os
 import pathlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Collection,
+  Hashable,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any
 
 import numpy as np
@@ -27,10 +35,12 @@ class Source:
   Attributes:
     folder: folder of the prepared data set; None for records in memory.
     kinds: kind of each field that the records may have.
+    complete: names of the fields that every record is known to have.
   """
 
   folder: pathlib.Path | None = None
   kinds: Mapping[str, str] = records.STANDARD
+  complete: Collection[str] = frozenset()
 
   def __len__(self) -> int:
     raise NotImplementedError
@@ -79,6 +89,15 @@ class ListSource(Source):
     self._rows = list(rows)
     self.folder, self.kinds = folder, kinds
 
+  @functools.cached_property
+  def complete(self) -> Collection[str]:
+    """Names of the fields that every record has."""
+    return frozenset(
+      name
+      for name in self.kinds
+      if all(row['fields'].get(name) is not None for row in self._rows)
+    )
+
   def __len__(self) -> int:
     return len(self._rows)
 
@@ -92,7 +111,7 @@ class PreparedSource(Source):
   def __init__(self, data: tfds_source.TfdsRecords):
     self._data = data
     self.folder = data.folder
-    self.kinds = data.schema.kinds
+    self.kinds, self.complete = data.schema.kinds, data.schema.complete
 
   def __len__(self) -> int:
     return len(self._data)
@@ -124,6 +143,7 @@ class Subset(Source):
     self._source = source
     self._indices = np.asarray(indices, np.int64)
     self.folder, self.kinds = source.folder, source.kinds
+    self.complete = source.complete
 
   def __len__(self) -> int:
     return len(self._indices)
@@ -146,6 +166,7 @@ class QuestionsView(Source):
     self._source = source
     self._field = field
     self.folder, self.kinds = source.folder, source.kinds
+    self.complete = source.complete
     places = [
       (index, number)
       for index, record in enumerate(source.iterate_small())

@@ -14,7 +14,7 @@ import PIL.Image
 import tokenizers as library
 from tokenizers import models, pre_tokenizers
 
-from mmjax.data import sources, tfds_source, tokenizers
+from mmjax.data import records, sources, tfds_source, tokenizers
 from mmjax.errors import ConfigError
 
 NAME = tfds_source.GENERATED
@@ -83,6 +83,8 @@ class SyntheticSource(sources.Source):
   one answer each. Texts have between half of their maximum length and all of
   it; an answer is one of the first 64 words.
   """
+
+  complete = frozenset(records.STANDARD)
 
   def __init__(
     self,

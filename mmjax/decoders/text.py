@@ -246,7 +246,7 @@ class TextDecoder(logits.LogitWriter):
       positions=positions,
     )
     if context is not None:
-      context = mnn.Context(context.values, context.mask)
+      context = mnn.Context.of(context)
     x, _ = self.blocks(
       text.values, context, visible, added=text.levels, train=train
     )

@@ -9,7 +9,11 @@ from mmjax.encoders.audio_convnet import AudioConvNet
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.factorised_video import FactorisedVideoTransformer
-from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
+from mmjax.encoders.flexible_vit import (
+  FlexibleViT,
+  ImagePatches,
+  get_images,
+)
 from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.from_samples import FromSamples
 from mmjax.encoders.inception import Inception
@@ -98,4 +102,5 @@ __all__ = [
   'Transformer',
   'ViT',
   'VideoTransformer',
+  'get_images',
 ]

@@ -53,7 +53,7 @@ class Convolutional(nn.Module):
     x = self.stack(x, mask, train=train)  # [B, r, c, D]
     rows_columns = x.shape[1:3]
     x = einops.rearrange(x, 'b r c d -> b (r c) d')
-    mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
+    mask = mask[:, None].repeat(x.shape[1], axis=1)
     pooled = self.pool(x, mask, train=train)
     if self.positions:
       x = self.position_embedding(x, *rows_columns)
@@ -67,7 +67,7 @@ class Convolutional(nn.Module):
     ops.check_layout(images)
     ops.check_pixels(images)
     if mask is None:
-      mask = jnp.ones(images.shape[:1], bool)
+      mask = ops.everywhere(len(images))
     return self.apply_stem(ops.zero_masked(images, mask)), mask
 
   def apply_stem(self, images: Array) -> Array:

@@ -90,7 +90,7 @@ class DividedVideoTransformer(tower.Tower):
     mask = video.make_frame_mask(videos, mask)  # [B, F]
     x = self.patches(ops.zero_masked(videos, mask))  # [B, N, D]
     x = self.embed_dropout(x, deterministic=not train)
-    return x, jnp.repeat(mask, x.shape[1] // self.num_frames, axis=1)
+    return x, mask.repeat(x.shape[1] // self.num_frames, axis=1)
 
 
 class FramePatches(nn.Module):

@@ -12,7 +12,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, Batch, DropRate, Remat, Size, Tokens
 
 
 @flax.struct.dataclass
@@ -22,12 +22,30 @@ class ImagePatches:
   Attributes:
     values: [B, N, p * p * C] floats, rows first; padding comes last.
     mask: [B, N] bool, True where there is a patch.
-    grid: [B, 2] int32, rows and columns.
+    grid: [B, 2] int32, rows and columns; 0 where there is no image.
   """
 
   values: Array
   mask: Array
   grid: Array
+
+
+def get_images(batch: Batch, name: str = 'image') -> tuple[Any, Array | None]:
+  """What an image encoder gets of a batch: images and their mask.
+
+  Args:
+    batch: arrays by name: images, or patches with their grids as
+      `mmjax.data.features.FlexibleImage` makes them.
+    name: name of the images.
+
+  Returns:
+    The array and its mask [B], None where there is none; or `ImagePatches`,
+    which have theirs.
+  """
+  mask = batch.get(f'{name}_mask')
+  if f'{name}_grid' not in batch:
+    return batch[name], mask
+  return ImagePatches(batch[name], mask, batch[f'{name}_grid']), None
 
 
 class FlexibleViT(tower.Tower):
@@ -129,7 +147,7 @@ def _cut(images: Array, side: int) -> ImagePatches:
   grid = jnp.asarray([height // side, width // side], jnp.int32)
   return ImagePatches(
     values,
-    jnp.ones(values.shape[:2], bool),
+    ops.everywhere(*values.shape[:2]),
     jnp.broadcast_to(grid, (number, 2)),
   )
 
@@ -169,6 +187,8 @@ class FlexiblePatches(nn.Module):
       jnp.float32,
     )
     positions = ops.positions_on_grids(
-      table.reshape(rows, columns, self.width), images.grid, x.shape[1]
+      table.reshape(rows, columns, self.width),
+      jnp.maximum(images.grid, 1),
+      x.shape[1],
     )  # [B, N, D]
     return x + positions.astype(self.dtype)

@@ -8,9 +8,11 @@ import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.encoders import flexible_vit
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.types import Array, Positive, Remat, Size, Tokens
@@ -69,12 +71,17 @@ class PackedViT(nn.Module):
   dtype: Any = jnp.float32
 
   def __call__(
-    self, images: Array, mask: Array | None = None, *, train: bool
+    self,
+    images: Array | flexible_vit.ImagePatches,
+    mask: Array | None = None,
+    *,
+    train: bool,
   ) -> Tokens:
-    """Encodes images of one size.
+    """Encodes images of one size, or patches of one image a row.
 
     Args:
-      images: [B, H, W, C] floats.
+      images: [B, H, W, C] floats; or N patches of each, whose grids are whole
+        tokens.
       mask: [B], True where there is an image; None means everywhere.
       train: whether dropout is on.
 
@@ -90,6 +97,8 @@ class PackedViT(nn.Module):
         f'window_layers {tuple(self.window_layers)} need the side of a window; '
         'set window'
       )
+    if isinstance(images, flexible_vit.ImagePatches):
+      return self._encode_grids(images, mask, train)
     number, height, width = images.shape[:3]
     grid, side = self.grid(height, width), self.merge_size
     patches = einops.repeat(
@@ -105,7 +114,7 @@ class PackedViT(nn.Module):
     tokens = self.encode_patches(
       patches,
       **{
-        name: jnp.broadcast_to(array, (number, *array.shape))
+        name: np.broadcast_to(array, (number, *array.shape))
         for name, array in layout.items()
       },
       train=train,
@@ -113,6 +122,42 @@ class PackedViT(nn.Module):
     if mask is None:
       return tokens
     return tokens.replace(mask=tokens.mask & mask[:, None])
+
+  def _encode_grids(
+    self, images: flexible_vit.ImagePatches, mask: Array | None, train: bool
+  ) -> Tokens:
+    """Encodes patches that are in order of rows, those of a token apart."""
+    real = images.mask if mask is None else images.mask & mask[:, None]
+    side = self.merge_size
+    # Of each place in the new order: its token, row and column, in patches.
+    places = np.arange(real.shape[1])[None]  # [1, N]
+    token, inner = np.divmod(places, side**2)
+    columns = jnp.maximum(images.grid[:, 1:], side)  # [B, 1]
+    down, along = jnp.divmod(token, columns // side)  # [B, N] of tokens
+    row, column = down * side + inner // side, along * side + inner % side
+    order = jnp.minimum(row * columns + column, real.shape[1] - 1)  # [B, N]
+    values = jnp.take_along_axis(
+      ops.zero_masked(images.values, real), order[:, :, None], axis=1
+    )
+    patches = einops.repeat(
+      values,
+      'b n (p q d) -> b n (d f p q)',
+      f=self.frames,
+      p=self.patch_size,
+      q=self.patch_size,
+    )
+    windows = None
+    if self.window:
+      wide = -(-(columns // side) // self.window)
+      windows = down // self.window * wide + along // self.window
+      windows = (windows + 1) * real
+    return self.encode_patches(
+      patches,
+      jnp.stack([row, column], axis=-1) * real[:, :, None],
+      real.astype(jnp.int32),
+      windows,
+      train=train,
+    )
 
   def grid(self, height: int, width: int) -> packing.Grid:
     """The tokens of an image of so many pixels.
@@ -158,6 +203,8 @@ class PackedViT(nn.Module):
         windows are missing.
     """
     self._check(patches, windows)
+    # Of one image a row that fills it, attention needs no segments.
+    single = not self.window_layers and ops.is_everywhere(segments == 1)
     block = dict(self.block or {})
     pairs = self.width // self.num_heads // 4
     x = mnn.Dense(
@@ -188,7 +235,10 @@ class PackedViT(nn.Module):
       name='blocks',
     )(
       x,
-      visible=mnn.Visible(segments=segments, positions=positions),
+      visible=mnn.Visible(
+        segments=None if single else jnp.asarray(segments),
+        positions=jnp.asarray(positions),
+      ),
       local_segments=windows,
       hidden=hidden,
       train=train,

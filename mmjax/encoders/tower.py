@@ -68,7 +68,7 @@ class Tower(nn.Module):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible.of_keys(mask), train=train)
     return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
 from mmjax.types import Array, DropRate, Remat, Size, Tokens
@@ -168,12 +169,12 @@ class Transformer(tower.Tower):
     if self.embed_norm:
       x = self.initial_norm(x)
     if mask is None or self.reads_padding:
-      mask = jnp.ones(x.shape[:2], bool)
+      mask = ops.everywhere(*x.shape[:2])
     if train and self.word_dropout:
       kept = jax.random.bernoulli(
         self.make_rng('dropout'), 1 - self.word_dropout, mask.shape
       )
-      mask &= kept.at[:, 0].set(True)
+      mask = mask & kept.at[:, 0].set(True)
     return self.embed_dropout(x, deterministic=not train), mask
 
   def stack(
@@ -190,7 +191,7 @@ class Transformer(tower.Tower):
       positions = jnp.arange(x.shape[1])[None]  # [1, T]
       bias = self.relative_positions(positions, positions)  # [1, H, T, T]
     if context is not None:
-      context = mnn.Context(context.values, context.mask)
-    visible = mnn.Visible(mask[:, None], causal=self.causal, bias=bias)
+      context = mnn.Context.of(context)
+    visible = mnn.Visible.of_keys(mask, causal=self.causal, bias=bias)
     x, _ = self.blocks(x, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x

@@ -110,7 +110,7 @@ class VideoTransformer(tower.Tower):
     x = x + positions[None].astype(self.dtype)
     x = self.embed_dropout(x, deterministic=not train)
     mask = shorten_mask(mask, self.tubelet_size)  # [B, F / tubelet_size]
-    return x, jnp.repeat(mask, x.shape[1] // mask.shape[1], axis=1)
+    return x, mask.repeat(x.shape[1] // mask.shape[1], axis=1)
 
   def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     pooled = super()._summarise(x, mask, train=train)
@@ -177,7 +177,7 @@ def make_frame_mask(videos: Array, mask: Array | None) -> Array:
   ops.check_pixels(videos)
   shape = videos.shape[:2]
   if mask is None:
-    return jnp.ones(shape, bool)
+    return ops.everywhere(*shape)
   if mask.shape not in (shape, shape[:1]):
     raise ConfigError(
       f'a mask of shape {mask.shape} does not fit videos of shape '
@@ -190,4 +190,4 @@ def make_frame_mask(videos: Array, mask: Array | None) -> Array:
 
 def shorten_mask(mask: Array, size: int) -> Array:
   """[B, F / size]: True where one of `size` neighbours in [B, F] is."""
-  return jnp.any(einops.rearrange(mask, 'b (f t) -> b f t', t=size), axis=2)
+  return einops.rearrange(mask, 'b (f t) -> b f t', t=size).any(axis=2)

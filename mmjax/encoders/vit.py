@@ -161,7 +161,7 @@ class ViT(tower.Tower):
     if self.pre_norm:
       x = self.initial_norm(x)
     if mask is None:
-      mask = jnp.ones(x.shape[:1], bool)
+      return x, ops.everywhere(*x.shape[:2])
     return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
 
   def cut(self, images: Array) -> tuple[Array, tuple[int, int]]:
@@ -179,7 +179,7 @@ class ViT(tower.Tower):
     stop = self.layer
     if stop is not None and stop < 0:
       stop += self.depth + 1
-    visible = mnn.Visible(mask[:, None])
+    visible = mnn.Visible.of_keys(mask)
     x, _ = self.blocks(x, visible=visible, stop=stop, train=train)
     normed = self.last_norm(x) if self.final_norm else x
     return normed if self.layer is None else x

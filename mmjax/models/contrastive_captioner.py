@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import ops
+from mmjax import encoders, ops
 from mmjax.errors import ConfigError, choose
 from mmjax.models import dual_encoder, questions, writing
 from mmjax.types import Array, Batch, Outputs, Positive, Size, Tokens
@@ -105,14 +105,16 @@ class ContrastiveCaptioner(writing.Writer):
   def embed(self, batch: Batch, name: str) -> Array:
     """Unit vectors [B, E] of a batch's `image` or `text`."""
     encode = {'image': self.encode_image, 'text': self.encode_text}
-    return choose(name, encode, 'the field')(
-      batch[name], batch.get(f'{name}_mask')
-    )
+    return choose(name, encode, 'the field')(*encoders.get_images(batch, name))
 
   def encode_image(
-    self, images: Array, mask: Array | None = None, *, train: bool = False
+    self,
+    images: Array | encoders.ImagePatches,
+    mask: Array | None = None,
+    *,
+    train: bool = False,
   ) -> Array:
-    """Embeds images [B, H, W, C] as unit vectors [B, E]."""
+    """Embeds images [B, H, W, C], or their patches, as unit vectors [B, E]."""
     tokens = self.image(images, mask, train=train)
     return self.image_projection(tokens.pooled)
 
@@ -150,7 +152,7 @@ class ContrastiveCaptioner(writing.Writer):
         jnp.zeros((size, 1), bool),
         jnp.zeros((size, width), self.dtype),
       )
-    return self.image(batch['image'], batch.get('image_mask'), train=train)
+    return self.image(*encoders.get_images(batch), train=train)
 
   def _answer(
     self, image: Tokens, batch: Batch, *, train: bool = False

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax import encoders, ops
 from mmjax import nn as mnn
-from mmjax import ops
 from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Outputs, Positive, Size
 
@@ -150,7 +150,7 @@ class DualEncoder(nn.Module):
     out = dict(self.scale())
     if 'image' in batch:
       out['image_embedding'] = self.encode_image(
-        batch['image'], batch.get('image_mask'), train=train
+        *encoders.get_images(batch), train=train
       )
     if 'text' in batch:
       out['text_embedding'] = self.encode_text(
@@ -161,14 +161,16 @@ class DualEncoder(nn.Module):
   def embed(self, batch: Batch, name: str) -> Array:
     """Unit vectors [B, E] of a batch's `image` or `text`."""
     encode = {'image': self.encode_image, 'text': self.encode_text}
-    return choose(name, encode, 'the field')(
-      batch[name], batch.get(f'{name}_mask')
-    )
+    return choose(name, encode, 'the field')(*encoders.get_images(batch, name))
 
   def encode_image(
-    self, images: Array, mask: Array | None = None, *, train: bool = False
+    self,
+    images: Array | encoders.ImagePatches,
+    mask: Array | None = None,
+    *,
+    train: bool = False,
   ) -> Array:
-    """Embeds images [B, H, W, C] as unit vectors [B, E]."""
+    """Embeds images [B, H, W, C], or their patches, as unit vectors [B, E]."""
     tokens = self.image(images, mask, train=train)
     return self.image_projection(tokens.pooled)
 

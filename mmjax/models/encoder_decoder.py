@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import encoders
 from mmjax.errors import ConfigError
 from mmjax.models import fusing, questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
@@ -105,7 +106,7 @@ class EncoderDecoder(writing.Writer):
     """The image's tokens [B, N, D]; None if the batch has no images."""
     if 'image' not in batch:
       return None
-    return self.image(batch['image'], batch.get('image_mask'), train=train)
+    return self.image(*encoders.get_images(batch), train=train)
 
   def fuse_question(self, batch: Batch, *, train: bool = False) -> Tokens:
     """The question's tokens, fused with the image's."""

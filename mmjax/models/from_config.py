@@ -12,7 +12,7 @@ from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
-from mmjax.models import conversations, masking
+from mmjax.models import conversations, flexible_images, masking
 
 # Kinds of inputs whose arrays have a shape that settings determine.
 _OF_KNOWN_SHAPE = ('image', 'sound', 'video')
@@ -48,6 +48,7 @@ def check(
     dtype=config.train.dtype,
     tables=tables,
   )
+  flexible_images.check(built, features)
   if outputs.masked_heads:
     masking.check(built, outputs.masked_heads)
   if isinstance(built, models.Multimodal):

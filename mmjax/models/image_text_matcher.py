@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax.models import dual_encoder
 from mmjax.types import Array, Batch, Outputs, Size
@@ -56,7 +57,7 @@ class ImageTextMatcher(nn.Module):
       `image_embedding` and `text_embedding` [B, E], unit vectors;
       `match_logits` [B, 2] float32, of not belonging together and of doing so.
     """
-    image = self.image(batch['image'], batch.get('image_mask'), train=train)
+    image = self.image(*encoders.get_images(batch), train=train)
     text, mask = batch['text'], batch.get('text_mask')
     together = self.text(text, mask, image, train=train)
     return {
@@ -81,7 +82,7 @@ class ImageTextMatcher(nn.Module):
 
   def match(self, batch: Batch) -> Array:
     """Logits [B, 2] of a batch's pairs, see `__call__`."""
-    image = self.image(batch['image'], batch.get('image_mask'), train=False)
+    image = self.image(*encoders.get_images(batch), train=False)
     together = self.text(
       batch['text'], batch.get('text_mask'), image, train=False
     )

@@ -75,7 +75,7 @@ class AttentionPool(nn.Module):
       dtype=self.dtype,
       name='attention',
     )(
-      query, values, visible_lib.Visible(mask[:, None]), train=train
+      query, values, visible_lib.Visible.of_keys(mask), train=train
     )  # [B, 1, D]
     y = norm.make_norm('layernorm', self.norm_epsilon, self.dtype, name='norm')(
       x

@@ -1,10 +1,12 @@
 """What attention may attend to."""
 
+from typing import Any
+
 import flax.struct
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.types import Array
+from mmjax.types import Array, Tokens
 
 
 @flax.struct.dataclass
@@ -53,6 +55,18 @@ class Visible:
   window: Array | int | None = None
   key_positions: Array | None = None
   local: Array | None = None
+
+  @classmethod
+  def of_keys(cls, mask: Array | None, **more: Any) -> 'Visible':
+    """What a mask [B, S] of keys leaves visible to all queries.
+
+    Args:
+      mask: [B, S]; without effect where `ops.is_everywhere`, so that attention
+        gets no mask.
+      **more: further attributes.
+    """
+    keys = None if ops.is_everywhere(mask) else mask[:, None]
+    return cls(keys, **more)
 
   def make_mask(self, length: int) -> Array | None:
     """The mask [B, T, S] of all this for T queries; None means everything."""
@@ -103,3 +117,9 @@ class Context:
 
   values: Array | None
   mask: Array | None = None
+
+  @classmethod
+  def of(cls, tokens: Tokens) -> 'Context':
+    """Tokens as a context; without a mask where it is known to hide nothing."""
+    hides = not ops.is_everywhere(tokens.mask)
+    return cls(tokens.values, tokens.mask if hides else None)

@@ -79,7 +79,8 @@ class Matching:
       other, exists = _draw_others(draw, rows, mask)
       mismatched = dict(batch)
       for key in (field, f'{field}_mask'):
-        mismatched[key] = batch[key][other]
+        if key in batch:
+          mismatched[key] = batch[key][other]
       found = apply(mismatched, train=True, rngs={'dropout': dropout})
       logits.append(found[f'{OUTPUT}_output'][:, 0])
       kept.append(mask & exists)

@@ -156,8 +156,9 @@ def swap(batch: Batch, field: str, view: str) -> Batch:
     field: feature that the model reads.
     view: feature whose arrays take the place of those of `field`.
   """
-  return {
-    **batch,
-    field: batch[view],
-    f'{field}_mask': batch[f'{view}_mask'],
-  }
+  key = f'{field}_mask'
+  out = {name: x for name, x in batch.items() if name != key}
+  out[field] = batch[view]
+  if f'{view}_mask' in batch:
+    out[key] = batch[f'{view}_mask']
+  return out

@@ -23,6 +23,8 @@ from mmjax.ops.denoising import (
 from mmjax.ops.interpolation import slerp
 from mmjax.ops.masked_decoding import count_hidden, fill_tokens
 from mmjax.ops.masking import (
+  everywhere,
+  is_everywhere,
   last_token,
   masked_mean,
   max_tokens,
@@ -75,10 +77,12 @@ __all__ = [
   'cut_patches',
   'dot_product_attention',
   'draw_by_index',
+  'everywhere',
   'fill_tokens',
   'filter_each',
   'filter_logits',
   'invert',
+  'is_everywhere',
   'join_patches',
   'largest_choice',
   'last_token',

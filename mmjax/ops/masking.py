@@ -6,9 +6,32 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 
+def everywhere(*shape: int) -> Bool[np.ndarray, '...']:
+  """A mask that is True everywhere, known as such while a program is traced.
+
+  Encoders that get no mask return it: `is_everywhere` finds it, and attention
+  and means then compute without a mask.
+
+  Args:
+    *shape: of the mask.
+  """
+  return np.ones(shape, bool)
+
+
+def is_everywhere(mask: Bool[Array | np.ndarray, '...'] | None) -> bool:
+  """Whether a mask is known to be True everywhere before it has values.
+
+  A mask of numpy is part of the program; one of JAX has values only when it
+  runs, and counts as a mask whatever they are.
+  """
+  if isinstance(mask, np.ndarray):
+    return bool(mask.all())
+  return mask is None
+
+
 def masked_mean(
   values: Float[Array, '...'] | Bool[Array, '...'],
-  mask: Bool[Array, '...'],
+  mask: Bool[Array | np.ndarray, '...'],
 ) -> Float[Array, '']:
   """The float32 mean over values where `mask` is True; 0 if there are none.
 
@@ -36,23 +59,25 @@ def zero_masked(
     values: array [..., *] whose first axes are those of `mask`.
     mask: bool array [...]; None changes nothing.
   """
-  if mask is None:
+  if is_everywhere(mask):
     return jnp.asarray(values)
   mask = mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
   return jnp.where(mask, values, jnp.zeros((), values.dtype))
 
 
 def mean_tokens(
-  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+  values: Float[Array, 'B N D'], mask: Bool[Array | np.ndarray, 'B N']
 ) -> Float[Array, 'B D']:
   """Averages each example's unmasked tokens; zeros if there are none."""
+  if is_everywhere(mask):
+    return values.mean(axis=1, dtype=jnp.float32).astype(values.dtype)
   kept = jnp.where(mask[:, :, None], values, 0)
   number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
   return (kept.sum(axis=1, dtype=jnp.float32) / number).astype(values.dtype)
 
 
 def max_tokens(
-  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+  values: Float[Array, 'B N D'], mask: Bool[Array | np.ndarray, 'B N']
 ) -> Float[Array, 'B D']:
   """The largest value of each feature over unmasked tokens; 0 without any.
 
@@ -68,7 +93,7 @@ def max_tokens(
 
 
 def last_token(
-  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+  values: Float[Array, 'B N D'], mask: Bool[Array | np.ndarray, 'B N']
 ) -> Float[Array, 'B D']:
   """Takes each example's last unmasked token, the first if there are none."""
   steps = jnp.arange(mask.shape[1])[None]

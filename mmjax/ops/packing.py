@@ -11,6 +11,8 @@ from mmjax.errors import ConfigError
 
 # Largest ratio of the sides of an image.
 _LONGEST = 200
+# Bounds and step of the search for the largest size.
+_SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,40 @@ def fit_size(
       math.ceil(length * grow / side) * side for length in (height, width)
     ]
   return sides[0], sides[1]
+
+
+def fit_tokens(
+  height: int, width: int, side: int, number: int
+) -> tuple[int, int]:
+  """Finds the largest size with a limited number of tokens.
+
+  The aspect ratio changes only by rounding to whole tokens, as for NaFlex
+  (SigLIP 2, Tschannen et al. 2025).
+
+  Args:
+    height: height of the image in pixels.
+    width: width of the image in pixels.
+    side: side of a token in pixels, which divides the new size.
+    number: largest number of tokens.
+
+  Returns:
+    The new height and width.
+  """
+
+  def scale_size(scale: float) -> tuple[int, int]:
+    return tuple(
+      max(1, math.ceil(size * scale / side)) for size in (height, width)
+    )
+
+  low, high = _SMALLEST, _LARGEST
+  while high - low >= _STEP:
+    middle = (low + high) / 2
+    if math.prod(scale_size(middle)) <= number:
+      low = middle
+    else:
+      high = middle
+  rows, columns = scale_size(low)
+  return rows * side, columns * side
 
 
 def cut_frames(

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import adapting, flops, model_flops, program
+from mmjax.training import adapting, flops, model_flops, prepared, program
 from mmjax.training.experiment import Build, Experiment
 
 # Prefix of XLA's message if a step needs more memory than the device has.
@@ -85,6 +86,11 @@ def compile_step(
   train_program = program.build(config, experiment, mesh)
   batch = train_program.extend(
     _batch(experiment, config.train.batch_size, mesh)
+  )
+  # Of batches of different lengths, the longest ones need the most.
+  batch = max(
+    prepared.list_kinds(batch, experiment.shapes),
+    key=lambda kind: sum(math.prod(array.shape) for array in kind.values()),
   )
   traced = train_program.trace(batch)
   began = time.time()

@@ -18,6 +18,7 @@ from mmjax import encoders, models
 from mmjax.data import images as image_files
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
+from mmjax.ops import packing
 from mmjax.pretrained import (
   base,
   configs,
@@ -38,8 +39,6 @@ SECTIONS = {
 }
 _PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
 PREPROCESSING = preprocess.SECTION.join(sections.Section(read=_PREPROCESSOR))
-# Bounds and step of the search for the largest size.
-_SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
 
 class Model(siglip.Model):
@@ -96,7 +95,7 @@ class Model(siglip.Model):
     if not isinstance(image, PIL.Image.Image):
       image = PIL.Image.fromarray(np.asarray(image))
     image = image_files.to_rgb(image)
-    height, width = largest_size(image.height, image.width, side, number)
+    height, width = packing.fit_tokens(image.height, image.width, side, number)
     image = image.resize((width, height), PIL.Image.Resampling(resample))
     array = self.preprocessor(image)
     rows, columns = height // side, width // side
@@ -143,39 +142,6 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     else rule
     for rule in siglip.rules(config)
   ]
-
-
-def largest_size(
-  height: int, width: int, side: int, number: int
-) -> tuple[int, int]:
-  """Finds the largest size with a limited number of patches.
-
-  The aspect ratio changes only by rounding to whole patches.
-
-  Args:
-    height: height of the image in pixels.
-    width: width of the image in pixels.
-    side: side of a patch in pixels, which divides the new size.
-    number: largest number of patches.
-
-  Returns:
-    The new height and width.
-  """
-
-  def scale_size(scale: float) -> tuple[int, int]:
-    return tuple(
-      max(1, math.ceil(size * scale / side)) for size in (height, width)
-    )
-
-  low, high = _SMALLEST, _LARGEST
-  while high - low >= _STEP:
-    middle = (low + high) / 2
-    if math.prod(scale_size(middle)) <= number:
-      low = middle
-    else:
-      high = middle
-  rows, columns = scale_size(low)
-  return rows * side, columns * side
 
 
 def _table_side(config: Mapping[str, Any]) -> int:

@@ -86,6 +86,8 @@ class Experiment:
       update; None to train on the data's.
     make_inputs: function from a batch on the device to what model and
       objectives read, a part of the compiled step; by default the batch itself.
+    shapes: where training batches have different shapes, those without the
+      batch axis of the arrays that differ, by key, for each kind of batch.
   """
 
   model: Any
@@ -105,6 +107,7 @@ class Experiment:
   )
   rollout: Rollout | None = None
   make_inputs: Callable[[Batch], Batch] = dict
+  shapes: Sequence[Mapping[str, tuple[int, ...]]] = ()
 
 
 # (config, mesh) -> Experiment.
@@ -201,6 +204,7 @@ def from_tasks(
     frozen=frozen,
     rollout=_make_rollout(built_tasks, model, feed),
     make_inputs=feed.preprocessor.make_inputs,
+    shapes=feed.shapes,
   )
 
 

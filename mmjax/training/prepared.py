@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,7 +75,7 @@ def prepare(
     clock.lap('data')
     try:
       return _start(
-        config, program, experiment.frozen, checkpoints, step, batches, clock
+        config, program, experiment, checkpoints, step, batches, clock
       )
     except checkpoints_lib.CheckpointRenamedError as error:
       batches.close()  # They begin at the step of the damaged checkpoint.
@@ -90,18 +90,25 @@ def _check_start(config: Any, model: Any, params: Params) -> None:
 
 
 def _start(
-  config, program, frozen, checkpoints, step, batches, clock
+  config, program, experiment, checkpoints, step, batches, clock
 ) -> PreparedRun:
-  """Compiles two programs, `init` (or none, when restoring) and `update`."""
+  """Compiles `init` (not when restoring), and `update` for each shape."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(_make_state, program.plan, config, checkpoints)
     if step == config.train.steps:
       return PreparedRun(step, state.result(), None, batches, None)
     batch = call_or_exit(next, batches)
     clock.lap('data')
-    hosts.log('compiling the training step')
-    compiled = program.trace(program.extend(batch)).lower().compile()
-    update = functools.partial(_update, compiled, program.put(frozen))
+    kinds = list_kinds(program.extend(batch), experiment.shapes)
+    lengths = f' for batches of {len(kinds)} shapes' if len(kinds) > 1 else ''
+    hosts.log(f'compiling the training step{lengths}')
+    compiled = {
+      _find_shapes(kind): program.trace(kind).lower().compile()
+      for kind in kinds
+    }
+    update = functools.partial(
+      _update, compiled, program.put(experiment.frozen)
+    )
     if program.rollout is not None:
       update = rollouts.compile_before(update, program, batch)
     clock.lap('compile')
@@ -112,14 +119,40 @@ def _start(
     return start
 
 
+def list_kinds(
+  batch: Mapping[str, Any], shapes: Sequence[Mapping[str, tuple[int, ...]]]
+) -> list[dict[str, Any]]:
+  """Lists a batch of each kind, as far as a program is traced for it.
+
+  Args:
+    batch: arrays of the mesh, of one of the kinds.
+    shapes: of `Experiment.shapes`; () if all batches are alike.
+  """
+
+  def change(key: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    like = batch[key]
+    return jax.ShapeDtypeStruct(
+      (like.shape[0], *shape), like.dtype, sharding=like.sharding
+    )
+
+  return [
+    {**batch, **{key: change(key, shape) for key, shape in one.items()}}
+    for one in shapes or ({},)
+  ]
+
+
+def _find_shapes(batch: Mapping[str, Any]) -> tuple[Any, ...]:
+  return tuple(sorted((key, array.shape) for key, array in batch.items()))
+
+
 def _update(
-  compiled: Callable[..., Any],
+  compiled: Mapping[tuple[Any, ...], Callable[..., Any]],
   frozen: Mapping[str, Any],
   state: Any,
   batch: Any,
 ) -> tuple[Any, Any]:
-  """One step, from the same frozen models each time."""
-  return compiled(state, batch, frozen)
+  """One step by the program of the batch's shapes, from the same frozen."""
+  return compiled[_find_shapes(batch)](state, batch, frozen)
 
 
 def _make_state(

@@ -161,6 +161,12 @@ def build(
     adapt=adapt,
   )
   _check_teachers(config, experiment)
+  if experiment.rollout is not None and experiment.shapes:
+    raise ConfigError(
+      'a task writes with the model before each step, in batches of one shape, '
+      f'but {", ".join(experiment.shapes[0])} have different lengths; leave '
+      'out `lengths` in data.features'
+    )
   update = step.make_update(
     experiment.model,
     experiment.objectives,

@@ -1,6 +1,7 @@
 """A run: its folder, data, model and state, then training."""
 
 import contextlib
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,11 @@ def _make_meter(
   if peak and start.batch is not None:
     params = program.plan.abstract.params
     batch = program.extend(start.batch)
-    needed = model_flops.count(config, experiment, params, batch)
+    kinds = prepared.list_kinds(batch, experiment.shapes)
+    # Of several, each is drawn as often.
+    needed = statistics.mean(
+      model_flops.count(config, experiment, params, kind) for kind in kinds
+    )
   return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
 
 

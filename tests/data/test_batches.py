@@ -70,6 +70,31 @@ def test_a_restart_resumes_at_the_same_batch(rows):
   assert_same(take(4, start=3, rows=rows), take(7, rows=rows)[3:])
 
 
+@dataclasses.dataclass(frozen=True)
+class PrepareLong:
+  """Preprocessing whose texts have a length of their own."""
+
+  length: int
+
+  def __call__(self, record, rng=None):
+    example = Prepare()(record, rng)
+    return example | {'text': np.full(self.length, example['text'][0])}
+
+
+def test_a_batch_uses_one_of_several_variants():
+  varied = {'variants': [PrepareLong(5), PrepareLong(7)]}
+  whole = take(9, **varied)
+  assert {batch['text'].shape for batch in whole} == {(BATCH, 5), (BATCH, 7)}
+  rows = (1, 3, 6)
+  assert_same(
+    take(6, start=3, rows=rows, **varied), select_rows(whole, rows)[3:]
+  )
+  assert_same(take(9, num_threads=3, **varied), whole)
+  other = take(9, seed=6, **varied)
+  shapes = lambda batches: [batch['text'].shape for batch in batches]
+  assert shapes(other) != shapes(whole)
+
+
 @pytest.mark.parametrize(
   'settings',
   [

@@ -246,3 +246,20 @@ def test_a_huge_image_is_refused():
   header = struct.pack('>IIBBBBB', 20000, 20000, 1, 0, 0, 0, 0)
   with pytest.raises(ValueError, match=r'not a readable .*400000000'):
     images.check(_write_png(header, b''))
+
+
+@pytest.mark.parametrize(
+  ('least', 'shape'),
+  [((16, 20), (16, 24)), ((16, 25), (24, 36)), ((40, 90), (64, 96))],
+)
+def test_a_jpeg_is_decoded_no_smaller_than_asked(least, shape):
+  rows, columns = np.mgrid[:64, :96]
+  pixels = np.stack([rows * 3, columns * 2, rows + columns], axis=-1)
+  image = PIL.Image.fromarray(pixels.astype(np.uint8))
+  small = images.decode(encode(image, 'JPEG', quality=95), least)
+  assert small.shape == (*shape, 3)
+  # It is smooth, so that a mean and a few frequencies are alike.
+  wanted = images.resize(np.asarray(image), shape).astype(int)
+  assert np.abs(small[1:-1, 1:-1] - wanted[1:-1, 1:-1]).max() < 8
+  turned = encode(image, 'JPEG', quality=95, exif=make_exif(6))
+  assert images.decode(turned, least[::-1]).shape == (*shape[::-1], 3)

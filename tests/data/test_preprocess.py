@@ -1,5 +1,6 @@
 """Records become the arrays that the settings describe."""
 
+import dataclasses
 import io
 import json
 
@@ -85,6 +86,23 @@ def test_settings_determine_the_keys():
     'answer_mask': ((5,), 'bool'),
     'label': ((), 'int32'),
   }
+
+
+def test_a_field_that_is_always_there_has_no_mask_in_training():
+  prepare = dataclasses.replace(
+    make_preprocessor(image={'size': SIZE}, text={'length': 11}),
+    complete={'image', 'captions'},
+  )
+  example = prepare(make_record(), np.random.default_rng(0))
+  assert set(example) == {'image', 'text', 'text_mask'}
+  assert set(prepare(make_record())) == {*example, 'image_mask'}
+  pixels = {'image': example['image'][None]}
+  masked = pixels | {'image_mask': np.array([True])}
+  np.testing.assert_array_equal(
+    prepare.make_inputs(pixels)['image'], prepare.make_inputs(masked)['image']
+  )
+  with pytest.raises(ConfigError, match="no 'image', which all records of"):
+    prepare({**make_record(), 'fields': {}}, np.random.default_rng(0))
 
 
 def test_evaluation_takes_the_first_and_the_commonest():

@@ -81,9 +81,13 @@ def test_wrong_schemas_are_refused(kinds, message):
 
 def test_a_schema_survives_its_file(tmp_path):
   assert records.Schema.load(tmp_path) is None
-  schema = records.Schema({'said': 'sound', 'age': 'number'})
+  schema = records.Schema({'said': 'sound', 'age': 'number'}, {'age'})
   schema.save(tmp_path)
   assert records.Schema.load(tmp_path) == schema
+  # As data sets before `complete` have it.
+  older = {name: {'kind': kind} for name, kind in schema.kinds.items()}
+  (tmp_path / records.FIELDS_FILE).write_text(json.dumps(older))
+  assert records.Schema.load(tmp_path) == records.Schema(schema.kinds)
   (tmp_path / records.FIELDS_FILE).write_text('{"said": "sound"}')
   with pytest.raises(ConfigError, match=r'fields\.json is damaged'):
     records.Schema.load(tmp_path)

@@ -2,6 +2,7 @@
 
 import functools
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,3 +105,27 @@ def test_images_of_one_size_are_cut_into_patches(draw):
     module.grid(4, 6)
   with pytest.raises(ValueError, match=r'window_layers \(0,\) need the side'):
     module.clone(window=0).apply(variables, images, train=False)
+
+
+def test_patches_in_rows_are_read_as_the_image_is(draw):
+  images = jnp.asarray(RNG.normal(size=(2, 16, 24, 3)), jnp.float32)
+  module = encoders.PackedViT(
+    16, 2, 2, 7, out_width=6, patch_size=4, window=2, window_layers=(1,)
+  )
+  variables = draw(module, images, train=False)
+  rows = einops.rearrange(
+    images, 'b (r p) (c q) d -> b (r c) (p q d)', p=4, q=4
+  )
+  cut = encoders.ImagePatches(
+    jnp.pad(rows, ((0, 0), (0, 8), (0, 0)), constant_values=9.0),
+    jnp.broadcast_to(jnp.arange(32) < 24, (2, 32)),
+    jnp.array([[4, 6], [4, 6]]),
+  )
+  present = jnp.array([True, False])
+  read = lambda x: module.apply(variables, x, present, train=False)
+  got, want = read(cut), read(images)
+  assert got.mask.sum(axis=1).tolist() == [6, 0]
+  # Attention over padding too, in float32.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  close(got.values[0, :6], want.values[0])
+  close(got.pooled[0], want.pooled[0])

@@ -1,5 +1,7 @@
 """Blocks of a vision transformer that don't count."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,3 +94,29 @@ def test_images_that_the_parameters_are_not_for_are_refused(shape, message):
     jax.eval_shape(
       lambda v: model.apply(v, jnp.zeros(shape), train=False), variables
     )
+
+
+@pytest.mark.parametrize(
+  'module',
+  [
+    encoders.ViT(3, pooling='attention', **SMALL),
+    encoders.FlexibleViT(patch_size=3, position_grid=(2, 2), **SMALL),
+    encoders.PackedViT(
+      patch_size=3, merge_size=1, out_width=5, **{**SMALL, 'num_heads': 1}
+    ),
+  ],
+)
+def test_images_that_are_all_there_have_no_mask(module, draw):
+  images = jnp.zeros((2, 6, 6, 3))
+  params = draw(module, images, train=False)['params']
+
+  def list_masks(*mask):
+    """The types of what could mask attention's logits, of four axes or more."""
+    read = lambda images, *mask: module.apply(
+      {'params': params}, images, *mask, train=False
+    )
+    text = str(jax.make_jaxpr(read)(images, *mask))
+    return re.findall(r'bool\[(?:\d+,){3,}\d+\]', text)
+
+  assert not list_masks()
+  assert list_masks(jnp.ones(2, bool))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
+from mmjax.ops import packing
 from mmjax.pretrained import checkpoint, siglip2, tensors
 
 GOLDEN = Path(__file__).parent / 'golden' / 'siglip2'
@@ -53,7 +54,7 @@ def test_published_size():
   [(100, 100, (256, 256)), (10, 1000, (32, 2048)), (3, 5, (192, 320))],
 )
 def test_images_get_the_largest_size(height, width, size):
-  assert siglip2.largest_size(height, width, 16, 256) == size
+  assert packing.fit_tokens(height, width, 16, 256) == size
 
 
 @pytest.mark.parametrize(

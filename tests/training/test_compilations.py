@@ -6,7 +6,7 @@ import jax
 import pytest
 import toy
 
-from mmjax.training import runner
+from mmjax.training import experiment, prepared, runner
 
 
 @pytest.fixture
@@ -43,3 +43,57 @@ def test_what_is_compiled_between_steps_is_counted(run, monkeypatch):
   for number, step in ((1, 2), (2, 4), (2, 6)):
     assert f'warning: {number} programs were compiled' in printed
     assert f'at step {step};' in printed
+
+
+def test_batches_of_every_length_are_compiled_before_the_first_step(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setenv('MMJAX_CACHE_DIR', str(tmp_path / 'xla'))
+  sizes = {'width': 4, 'depth': 1, 'num_heads': 1, 'mlp_dim': 4}
+  seen = []
+  update = prepared._update
+  monkeypatch.setattr(
+    prepared,
+    '_update',
+    lambda compiled, frozen, state, batch: (
+      seen.append(batch['image'].shape)
+      or update(compiled, frozen, state, batch)
+    ),
+  )
+  config = {
+    'data': {
+      'name': 'synthetic',
+      'text_length': 5,
+      'features': {
+        'image': {
+          'kind': 'flexible_image',
+          'patch_size': 2,
+          'tokens': 9,
+          'lengths': (4, 9),
+        }
+      },
+    },
+    'model': {
+      'name': 'dual_encoder',
+      'embed_dim': 4,
+      'image': {
+        'name': 'flexible_vit',
+        'patch_size': 2,
+        'position_grid': (3, 3),
+        **sizes,
+      },
+      'text': {'name': 'transformer', **sizes},
+    },
+    'tasks': {'contrastive': {}},
+    'train': {
+      'steps': 6,
+      'batch_size': 2,
+      'log_every': 1,
+      'tensorboard': False,
+    },
+    'eval': {'num_examples': 4, 'batch_size': 2},
+  }
+  runner.run(config, experiment.Definition(), tmp_path / 'run')
+  assert set(seen) == {(2, 4, 12), (2, 9, 12)}
+  printed = capsys.readouterr().out
+  assert 'for batches of 2 shapes' in printed and 'were compiled' not in printed

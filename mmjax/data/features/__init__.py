@@ -2,6 +2,7 @@
 
 from mmjax.data.features.base import UNSET, Example, Feature
 from mmjax.data.features.category import Category
+from mmjax.data.features.flexible_image import FlexibleImage
 from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.json_faults import explain_json_fault
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Feature]] = {
   for cls in (
     Image,
     Images,
+    FlexibleImage,
     Patches,
     Tiles,
     Sound,
@@ -54,6 +56,7 @@ __all__ = [
   'Category',
   'Example',
   'Feature',
+  'FlexibleImage',
   'Hog',
   'Image',
   'Images',

@@ -39,6 +39,8 @@ class Feature:
     is_large: whether a value is so large that scans of a data set skip it.
     word: the field in words, for messages.
     training_only: settings that have an effect in training alone.
+    mask_is_optional: whether batches may lack the mask where all records have
+      the field; it is then of the shape [B].
     encoder_settings: settings that a trained encoder needs unchanged; the
       lengths of texts are those of the encoder.
   """
@@ -49,6 +51,7 @@ class Feature:
   word: ClassVar[str] = ''
   training_only: ClassVar[tuple[str, ...]] = ()
   encoder_settings: ClassVar[tuple[str, ...]] = ()
+  mask_is_optional: ClassVar[bool] = False
 
   name: str = ''
   field: str = ''
@@ -123,6 +126,13 @@ class Feature:
   def list_keys(self) -> tuple[str, ...]:
     """Lists the keys of the arrays that it makes."""
     return (self.name, f'{self.name}_mask')
+
+  def list_variants(self) -> 'Sequence[Feature]':
+    """Lists the features of which each training batch uses one.
+
+    They differ in the shapes of their arrays.
+    """
+    return (self,)
 
   def fit(self, source: Any) -> 'Feature':
     """Returns the feature with what it learns from the training records.

@@ -116,6 +116,20 @@ CASES = {
     {'a list of bytes, not bytes': b'', 'of bytes, not list': ['a']},
     (*ILLEGAL_IMAGES, {'number': 0}, {'number': True}),
   ),
+  'flexible_image': Case(
+    {'tokens': 6, 'patch_size': 2, 'lengths': (4, 9), 'augment': FLIP},
+    IMAGE,
+    (6, 12),
+    'uint8',
+    {'should be bytes, not str': 'a.png'},
+    (
+      *ILLEGAL_IMAGES[-3:],
+      *({name: 0} for name in ('tokens', 'patch_size', 'multiple')),
+      *({'lengths': lengths} for lengths in ((4, 4), (0,), (2.5,))),
+      {'multiple': 2, 'tokens': 6},
+    ),
+    ('png', IMAGE),
+  ),
   'patches': Case(
     {
       'tokens': 3,
