@@ -8,8 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, ops
+from mmjax import nn as mnn
 from mmjax.errors import ConfigError
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import Array, Batch, Tokens
+
+# Bytes of the decoders whose layers are unrolled for a loop of decode steps: of
+# smaller ones copies take no time, of larger ones too much memory.
+_UNROLLED = range(2**25, 2**30)
 
 
 class Writer(nn.Module):
@@ -182,7 +188,7 @@ class Writer(nn.Module):
       )
     logits, cache, prompt = self.prefill(batch, text_kind, max_new_tokens)
     # Inside a compiled loop a module must not touch its own variables.
-    module, variables = self.unbind()
+    module, variables = _unroll(*self.unbind())
 
     def step(tokens: Array, cache: decoders.DecoderCache, mask: Array):
       return module.apply(variables, tokens, cache, mask, method='decode_step')
@@ -245,6 +251,28 @@ class Writer(nn.Module):
     )[:, :, 0]
     scores = jnp.where(mask, log_probs, 0.0).sum(axis=1)
     return scores.reshape(batch_size, number)
+
+
+def _unroll(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
+  """The model whose decoder has its layers one after the other, on CPUs.
+
+  In a scan over layers, XLA copies each layer's weights before its products, in
+  every step. Unrolled, they are copied once, before the loop, which takes as
+  much memory again.
+
+  Args:
+    module: the unbound model.
+    variables: its variables.
+  """
+  params = variables['params']
+  leaves = jax.tree.leaves(params['decoder'])
+  size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+  on_cpu = mesh_lib.platform() == 'cpu'
+  if not (on_cpu and module.decoder.scan and size in _UNROLLED):
+    return module, variables
+  unrolled = {**params, 'decoder': mnn.unstack_layers(params['decoder'])}
+  decoder = module.decoder.clone(scan=False)
+  return module.clone(decoder=decoder), {**variables, 'params': unrolled}
 
 
 def read_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:

@@ -139,6 +139,18 @@ def sample_token(
   if temperature < 0:
     raise ConfigError(f'temperature must be at least 0, got {temperature}')
   if temperature == 0:
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return _find_likeliest(logits)
   logits = filter_logits(logits / temperature, top_k, top_p)
   return jax.vmap(jax.random.categorical)(rngs, logits).astype(jnp.int32)
+
+
+def _find_likeliest(logits: Float[Array, 'B V']) -> Int[Array, 'B']:
+  """The first of the largest logits.
+
+  On CPUs, XLA computes these two passes with vectors, but not `argmax`.
+  """
+  largest = logits.max(axis=-1, keepdims=True)
+  # Of logits with NaN, whose largest is NaN, all are.
+  indices = jnp.arange(logits.shape[1], dtype=jnp.int32)[None]
+  last = logits.shape[1] - 1
+  return jnp.where(logits < largest, last, indices).min(axis=-1)

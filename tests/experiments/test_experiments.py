@@ -129,6 +129,8 @@ def test_trains_and_is_rebuilt(name, argument, numbers, samples, trained):
     for split in ('val', 'test', 'test/compositional'):
       assert np.isfinite(results[f'{split}/{number}']), (split, number)
   assert results == json.loads((folder / 'results.json').read_text())
+  # After the first step, nothing is compiled.
+  assert 'compilations' not in (folder / 'metrics.jsonl').read_text()
   for sample in samples:
     assert (folder / f'samples/test_{sample}_000003.png').stat().st_size
 

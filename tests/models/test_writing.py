@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.models import predict
+from mmjax.models import predict, writing
 
 
 def write(model, **settings):
@@ -65,6 +65,22 @@ def test_a_prompt_is_gone_on_from(made, batch):
   generate = write(model, text_kind='caption', max_new_tokens=2, eos_id=-1)
   rest = generate(variables, {**batch, **given}).tokens
   np.testing.assert_array_equal(rest, tokens[:, 2:])
+
+
+@pytest.mark.slow
+def test_unrolled_layers_write_the_same(made, batch, monkeypatch):
+  model, variables = made['encoder_decoder']
+  run = lambda: write(model, text_kind='caption', max_new_tokens=4, eos_id=-1)(
+    variables, batch
+  )
+  scanned = run()
+  assert writing._unroll(model, variables)[0] is model
+  monkeypatch.setattr(writing, '_UNROLLED', range(2**30))
+  assert not writing._unroll(model, variables)[0].decoder.scan
+  unrolled = run()
+  np.testing.assert_array_equal(unrolled.tokens, scanned.tokens)
+  # Products are fused otherwise, in float32.
+  np.testing.assert_allclose(unrolled.score, scanned.score, rtol=1e-4)
 
 
 @pytest.mark.slow

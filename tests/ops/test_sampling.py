@@ -108,6 +108,10 @@ def test_temperature_0_takes_the_likeliest():
   tokens = ops.sample_token(jnp.zeros(2), LOGITS, temperature=0.0)
   assert tokens.tolist() == [1, 3]
   assert tokens.dtype == jnp.int32
+  # The first of equal ones, and a token whatever the logits are.
+  odd = jnp.array([[1.0, 3.0, 3.0], [0.0, jnp.nan, 1.0]])
+  first, any_token = ops.sample_token(jnp.zeros(2), odd, temperature=0.0)
+  assert first == 1 and 0 <= any_token < 3
 
 
 def test_a_draw_does_not_depend_on_the_batch():
