@@ -117,8 +117,8 @@ class TrainBatches:
       on_error: 'raise' stops at an unreadable record; 'replace' takes another
         record of the same source, which seed and position determine, and marks
         it True in the batch's `replaced`.
-      variants: functions as `preprocess`, of which each batch uses one, drawn
-        by the seed and its number; () for `preprocess` alone.
+      variants: several functions as `preprocess`, of which each batch uses one,
+        drawn by the seed and its number; fewer mean `preprocess` itself.
 
     Raises:
       ConfigError: if a row is not in the batch, there are no records, or
@@ -137,7 +137,7 @@ class TrainBatches:
     read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
     order = order_lib.make_order(source, seed)
-    if variants:
+    if len(variants) > 1:
       readers = [dataclasses.replace(read, preprocess=v) for v in variants]
       varied = _VariedReader(readers, batch_size, seed)
       examples = order.map_with_index(varied.number).random_map(varied.read)

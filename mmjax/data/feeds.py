@@ -21,6 +21,8 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError, suggest
 
+# Settings in `data` of how training batches are read.
+_READING = ('num_threads', 'num_workers', 'prefetch', 'on_error')
 # Settings in `data` of the inputs that need no entry in `data.features`.
 STANDARD = {
   'image': {
@@ -117,7 +119,6 @@ def open_feed(
     checked = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, checked)
   drawn = label_shares.divide(train, fitted)
-  variants = preprocessor.list_variants()
   return Feed(
     preprocessor=preprocessor,
     train=batches.TrainBatches(
@@ -125,11 +126,8 @@ def open_feed(
       batch_size=batch_size,
       seed=seed,
       rows=rows,
-      num_threads=data['num_threads'],
-      num_workers=data['num_workers'],
-      prefetch=data['prefetch'],
-      on_error=data['on_error'],
-      variants=variants[1:] and variants,
+      **{name: data[name] for name in _READING},
+      variants=preprocessor.list_variants(),
     ),
     train_source=train,
     drawn=drawn,
@@ -140,7 +138,7 @@ def open_feed(
     sections=opened.list_sections(),
     lacking=lacking,
     sources=_list_sources(drawn),
-    shapes=preprocess.list_shapes(variants),
+    shapes=preprocess.list_shapes(preprocessor),
   )
 
 

@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -214,16 +214,14 @@ class Preprocessor:
 
 
 def list_shapes(
-  variants: Sequence[Preprocessor],
+  preprocessor: Preprocessor,
 ) -> tuple[dict[str, tuple[int, ...]], ...]:
   """Shapes of an example's arrays that differ between variants, by key.
 
-  Args:
-    variants: of `Preprocessor.list_variants`.
-
   Returns:
-    A dict for each variant; () if there is one.
+    A dict for each of `list_variants`; () if there is one.
   """
+  variants = preprocessor.list_variants()
   if len(variants) < 2:
     return ()
   found = [

@@ -160,8 +160,7 @@ def from_tasks(
     blind_metrics: results of the blind baseline.
 
   Raises:
-    ConfigError: if a setting or the data is refused; settings are checked
-      before any data is read.
+    ConfigError: if a setting is refused, before data is read, or the data is.
   """
   definition = definition or Definition()
   built_tasks = definition.build_tasks(config)
