@@ -4,7 +4,6 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.types import Array, Batch, Outputs
 
@@ -43,8 +42,7 @@ def presence_mask(batch: Batch, field: str) -> Array:
     present = array >= 0
   else:
     is_tokens = jnp.issubdtype(array.dtype, jnp.integer) and array.ndim > 1
-    shape = array.shape[:-1] if is_tokens else array.shape[:1]
-    present = ops.everywhere(*shape)
+    present = jnp.ones(array.shape[:-1] if is_tokens else array.shape[:1], bool)
   return _and(present, batch['mask']) if 'mask' in batch else present
 
 
