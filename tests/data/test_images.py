@@ -150,7 +150,7 @@ def test_jpeg_pixels_are_those_of_pillow(mode, options, monkeypatch):
   monkeypatch.setattr(images, 'to_rgb', None)  # What decodes with Pillow.
   fast = [images.decode(data) for data in files]
   monkeypatch.undo()
-  monkeypatch.setattr(images, '_decode_jpeg', lambda data: None)
+  monkeypatch.setattr(images, '_decode_jpeg', lambda data, least: None)
   for data, pixels in zip(files, fast, strict=True):
     np.testing.assert_array_equal(pixels, images.decode(data))
 
@@ -161,7 +161,7 @@ def test_errors_of_damaged_jpegs_are_those_of_pillow(end, monkeypatch):
   data = encode(PIL.Image.fromarray(noise), 'JPEG')[:end]
   with pytest.raises(ConfigError) as error:
     images.decode(data)
-  monkeypatch.setattr(images, '_decode_jpeg', lambda data: None)
+  monkeypatch.setattr(images, '_decode_jpeg', lambda data, least: None)
   with pytest.raises(ConfigError) as expected:
     images.decode(data)
   assert str(error.value) == str(expected.value)
