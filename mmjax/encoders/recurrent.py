@@ -39,22 +39,42 @@ class RecurrentLayers(nn.Module):
         for _ in range(self.depth)
       ]
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Runs over [B, T, D], skipping steps where `mask` [B, T] is False."""
+  def stack(
+    self,
+    x: Array,
+    mask: Array,
+    *,
+    hidden: dict[int, Array] | None = None,
+    train: bool,
+  ) -> Array:
+    """Runs over [B, T, D], skipping steps where `mask` [B, T] is False.
+
+    Args:
+      x: [B, T, D].
+      mask: [B, T].
+      hidden: its keys are numbers of layers, 0 to `depth`; their values become
+        the steps [B, T, D] that come out of so many layers.
+      train: unused, as there is no dropout between layers.
+    """
     del train
     # Real steps first, in their order; `nn.RNN` only knows lengths.
     order = jnp.argsort(~mask, axis=1, stable=True)[:, :, None]  # [B, T, 1]
     x = jnp.take_along_axis(x, order, axis=1)
     lengths = mask.sum(axis=1)  # [B]
+    outputs = [x]
     for i in range(self.depth):
       y = self.forward[i](x, seq_lengths=lengths)
       if self.bidirectional:
-        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
-        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
+        other = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
+        y = self.merge[i](jnp.concatenate([y, other], axis=-1))  # [B, T, D]
       y = y.astype(self.dtype)  # States are float32.
       x = y if i == 0 else x + y
       self.sow('intermediates', 'output', x)
-    return jnp.take_along_axis(x, jnp.argsort(order, axis=1), axis=1)
+      outputs.append(x)
+    back = jnp.argsort(order, axis=1)
+    for number in hidden or {}:
+      hidden[number] = jnp.take_along_axis(outputs[number], back, axis=1)
+    return jnp.take_along_axis(x, back, axis=1)
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.encoders import recurrent
 from mmjax.errors import ConfigError
 from mmjax.types import Array, DropRate, Tokens
 
@@ -140,7 +141,8 @@ def encode_at(
 
   Args:
     encoder: a bound encoder with `blocks`: one `mmjax.nn.Stack`, or a sequence
-      of modules from one feature map or sequence to the next.
+      of modules from one feature map or sequence to the next; or a recurrent
+      one, whose layers count as blocks.
     name: the encoder's name, for messages.
     depths: numbers of blocks; 0 for what enters the first. 'output' is the
       result itself.
@@ -187,6 +189,12 @@ def _make_keeper(
 
   def keep(call, args, kwargs, context):
     module, parent = context.module, context.module.parent
+    if context.method_name == 'stack' and module.path == owner.path:
+      if isinstance(module, recurrent.RecurrentLayers):
+        _check_depth(name, max(wanted), module.depth)
+        hidden.update(dict.fromkeys(wanted))
+        kwargs = {**kwargs, 'hidden': hidden}
+      return call(*args, **kwargs)
     is_block = context.method_name == '__call__' and isinstance(
       parent, nn.Module
     )

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +71,15 @@ ENCODERS = {
   'sound': lambda: encoders.FromSamples(
     encoders.AudioTransformer(**BLOCKS), num_mels=8, n_fft=32, hop=16
   ),
+  'recurrent': lambda: encoders.RecurrentSeries(8, 2, bidirectional=True),
 }
+
+
+class Summary(nn.Module):
+  """An encoder without blocks."""
+
+  def __call__(self, inputs, mask, *, train):
+    return Tokens.of(inputs[:, :, None].astype(jnp.float32), mask)
 
 
 class Holder(models.Multimodal):
@@ -85,10 +94,11 @@ class Holder(models.Multimodal):
 
 @pytest.mark.parametrize('name', ENCODERS)
 def test_hidden_tokens_are_those_between_blocks(name, draw):
-  shape = {'series': (2, 8, 3), 'sound': (2, 256)}.get(name, (2, 4, 4, 3))
+  shapes = {'series': (2, 8, 3), 'sound': (2, 256), 'recurrent': (2, 5, 3)}
+  shape = shapes.get(name, (2, 4, 4, 3))
   rng = np.random.default_rng(0)
   inputs = jnp.asarray(rng.normal(size=shape), jnp.float32)
-  mask = jnp.ones(shape[:2] if name in ('series', 'sound') else shape[:1], bool)
+  mask = jnp.ones(shape[:2] if name in shapes else shape[:1], bool)
   module = Holder({'one': ENCODERS[name]()})
   variables = draw(module, inputs, mask, ('output',))
   kept, sown = module.apply(
@@ -267,9 +277,19 @@ def test_a_learned_token_stands_for_an_absent_modality(draw):
         'encoders': {
           'words': encoders.Recurrent(vocab_size=11, width=8, depth=1),
         },
+        'fuse_at': 2,
+      },
+      'fuse_at=2 is deeper than model.encoders.words, which has 1 blocks',
+    ),
+    (
+      {
+        'encoders': {
+          'image': encoders.ViT(patch_size=2, **BLOCKS),
+          'words': Summary(),
+        },
         'fuse_at': 1,
       },
-      'model.encoders.words, Recurrent, has no blocks between which',
+      'model.encoders.words, Summary, has no blocks between which',
     ),
   ],
 )
