@@ -13,7 +13,7 @@ in where they are fused:
   model     VGG for the image, a VGG and a transformer over the clip's frames, a
             GRU for the sound, and one dense layer (model-level fusion)
   layer     transformers that are fused after their first block and at the end
-            (layer-level fusion)
+            (layer-level fusion); with `small`, a ResNet for the image
   linear    a linear layer for each sense, concatenation, one dense layer, as
             tutorials have it
   joint     encoders of `feature` in one space, where they are averaged (joint
@@ -23,18 +23,18 @@ in where they are fused:
             there is nothing that alignment could find
   fusion    encoders of `feature` whose tokens attend to each other (fusion)
 
+`small` shrinks inputs and encoders of any of them, so that it learns within a
+minute: `:layer,small`. `benchmarks/fusion_table.py` compares all fusions on it.
+
 Not yet run at full length; `:feature,runlocal` and the others shrink to 300
-steps. `benchmarks/fusion_table.py` compares all fusions on this data.
+steps.
 """
 
 import ml_collections
 
 from mmjax.config import variants
 
-WIDTH = 64
-TRANSFORMER = dict(width=WIDTH, depth=2, num_heads=4, mlp_dim=4 * WIDTH)
 SENSES = ('image', 'sound', 'clip')
-SPECTROGRAM = dict(num_mels=32, n_fft=256, hop=80)
 VARIANTS = ('feature', 'model', 'layer', 'linear', 'joint', 'align', 'fusion')
 
 
@@ -42,17 +42,20 @@ def get_config(arg: str = 'feature') -> ml_collections.ConfigDict:
   """Returns the config of one variant.
 
   Args:
-    arg: one of `VARIANTS`, with `runlocal` for 300 steps: 'layer,runlocal'.
+    arg: one of `VARIANTS`, with `small` for small inputs and encoders, and with
+      `runlocal` for 300 steps: 'layer,runlocal'.
   """
-  chosen = variants.chosen(arg, 'runlocal', one_of=VARIANTS)
-  (variant,) = chosen - {'runlocal'}
+  chosen = variants.chosen(arg, 'runlocal', 'small', one_of=VARIANTS)
+  (variant,) = chosen - {'runlocal', 'small'}
+  is_small = 'small' in chosen
+  width = 32 if is_small else 64
   config = ml_collections.ConfigDict()
   config.experiment = 'multimodal'
   config.seed = 0
 
   config.data = dict(
     name='shapes_senses',
-    image_size=48,
+    image_size=32 if is_small else 48,
     features=dict(
       sound=dict(kind='sound', rate=4000, seconds=1.1),
       clip=dict(kind='video', number=6, size=24),
@@ -61,8 +64,8 @@ def get_config(arg: str = 'feature') -> ml_collections.ConfigDict:
   )
   config.model = dict(
     name='multimodal',
-    encoders=_ENCODERS.get(variant, _make_encoders)(),
-    fusion=dict(name='pooled_concat', width=WIDTH),
+    encoders=_ENCODERS.get(variant, _make_encoders)(width, is_small),
+    fusion=dict(name='pooled_concat', width=width),
   )
   config.tasks = dict(classify=dict(target='event'))
   config.optimizer = dict(
@@ -71,83 +74,105 @@ def get_config(arg: str = 'feature') -> ml_collections.ConfigDict:
   config.train = dict(steps=1000, batch_size=64, log_every=50)
   config.eval = dict(batch_size=100)
 
-  if variant == 'layer':
+  if variant in ('layer', 'fusion'):
     config.model.fusion = dict(
-      name='concat', width=WIDTH, depth=1, num_heads=4, mlp_dim=2 * WIDTH
+      name='concat', width=width, depth=1, num_heads=4, mlp_dim=2 * width
     )
+  if variant == 'layer':
     config.model.fuse_at = (1, 'output')
   if variant in ('joint', 'align'):
     config.model.fusion.name = 'mean'
   if variant == 'align':
-    config.model.embed_dim = WIDTH
+    config.model.embed_dim = width
     config.tasks.align = dict(fields=SENSES)
-  if variant == 'fusion':
-    config.model.fusion = dict(
-      name='concat', width=WIDTH, depth=1, num_heads=4, mlp_dim=2 * WIDTH
-    )
+  if is_small:
+    config.optimizer.lr = 3e-3
+    config.train.steps = 400
   if 'runlocal' in chosen:
     config.train.steps = 300
   return config
 
 
-def _make_encoders() -> dict:
+def _make_transformer(width: int, is_small: bool) -> dict:
+  return dict(
+    width=width, depth=2, num_heads=4, mlp_dim=(2 if is_small else 4) * width
+  )
+
+
+def _make_spectrogram(is_small: bool) -> dict:
+  return dict(
+    num_mels=24 if is_small else 32, n_fft=256, hop=160 if is_small else 80
+  )
+
+
+def _make_encoders(width: int, is_small: bool) -> dict:
+  transformer = _make_transformer(width, is_small)
   return dict(
     image=dict(
       name='resnet',
-      stages=(1, 2),
-      width=WIDTH // 2,
+      stages=(1, 1) if is_small else (1, 2),
+      width=width // 2,
       block='basic',
       stem='patch',
       patch_size=4,
     ),
     sound=dict(
-      name='audio_transformer', **TRANSFORMER, spectrogram=SPECTROGRAM
+      name='audio_transformer',
+      **transformer,
+      strides=(2, 2) if is_small else (1, 2),
+      spectrogram=_make_spectrogram(is_small),
     ),
     clip=dict(
-      name='video_transformer', **TRANSFORMER, patch_size=8, tubelet_size=2
+      name='video_transformer',
+      **transformer,
+      patch_size=8,
+      tubelet_size=2,
     ),
   )
 
 
-def _make_vgg_and_gru() -> dict:
+def _make_vgg_and_gru(width: int, is_small: bool) -> dict:
   return dict(
-    image=dict(name='vgg', stages=(1, 1, 1), width=WIDTH // 2),
+    image=dict(name='vgg', stages=(1, 1, 1), width=width // 2),
     sound=dict(
       name='recurrent_series',
-      width=WIDTH,
+      width=width,
       depth=1,
       pooling='last',
-      spectrogram=SPECTROGRAM,
+      spectrogram=_make_spectrogram(is_small),
     ),
     clip=dict(
       name='frame_encoder',
-      width=WIDTH,
+      width=width,
       depth=1,
       num_heads=4,
-      mlp_dim=4 * WIDTH,
-      image=dict(name='vgg', stages=(1, 1), width=WIDTH // 2),
+      mlp_dim=4 * width,
+      image=dict(name='vgg', stages=(1, 1), width=width // 2),
     ),
   )
 
 
-def _make_transformers() -> dict:
-  encoders = _make_encoders()
-  encoders['image'] = dict(name='vit', patch_size=8, **TRANSFORMER)
+def _make_transformers(width: int, is_small: bool) -> dict:
+  encoders = _make_encoders(width, is_small)
+  if not is_small:  # It needs more steps than the convolutions.
+    transformer = _make_transformer(width, is_small)
+    encoders['image'] = dict(name='vit', patch_size=8, **transformer)
   return encoders
 
 
-def _make_linear_encoders() -> dict:
+def _make_linear_encoders(width: int, is_small: bool) -> dict:
   """One linear layer a sense: transformers without blocks, on one patch."""
-  plain = dict(width=WIDTH, depth=0, num_heads=1, mlp_dim=WIDTH)
+  plain = dict(width=width, depth=0, num_heads=1, mlp_dim=width)
+  frames = 28 if is_small else 55
   return dict(
-    image=dict(name='vit', patch_size=48, **plain),
+    image=dict(name='vit', patch_size=32 if is_small else 48, **plain),
     sound=dict(
       name='patched_series',
-      patch_size=55,
-      stride=55,
+      patch_size=frames,
+      stride=frames,
       channels='mixed',
       **plain,
-      spectrogram=SPECTROGRAM,
+      spectrogram=_make_spectrogram(is_small),
     ),
     clip=dict(name='video_transformer', patch_size=24, tubelet_size=6, **plain),
   )

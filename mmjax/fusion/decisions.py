@@ -109,7 +109,7 @@ class MaxDecision(_Averaged):
 
   def combine(self, x, present):
     """Fuses probabilities or outputs [B, m, C] to [B, C]."""
-    return ops.max_tokens(x, present)
+    return features.take_largest(x, present)
 
 
 class WeightedDecision(_Averaged):

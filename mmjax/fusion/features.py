@@ -128,7 +128,7 @@ class Max(FeatureFusion):
   def mix(self, pooled, present, *, train):
     """Computes the result [B, D]."""
     del train
-    return ops.max_tokens(self.project(pooled), present)
+    return take_largest(self.project(pooled), present)
 
 
 class WeightedSum(FeatureFusion):
@@ -282,6 +282,21 @@ def compute_weights(module: nn.Module, present: Array) -> Array:
   weights = jnp.where(present, jax.nn.softmax(logits, axis=1), 0.0)
   module.sow('intermediates', 'weights', weights)
   return weights
+
+
+def take_largest(x: Array, present: Array) -> Array:
+  """The largest values over modalities [B, m, D] that are present; else 0.
+
+  Its gradient goes to the first of equal ones.
+  """
+  lowest = jnp.finfo(x.dtype).min
+  kept = jnp.where(present[:, :, None], x, lowest)
+  # Not `ops.max_tokens`: over a few modalities, comparing is quicker than
+  # gathering.
+  out = kept[:, 0]
+  for i in range(1, x.shape[1]):
+    out = jnp.where(out >= kept[:, i], out, kept[:, i])
+  return ops.zero_masked(out, present.any(axis=1))
 
 
 def multiply(x: Array, present: Array) -> Array:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import fusion_training
 from experiments import multimodal
 from mmjax.cli import main as cli
 from mmjax.config import settings
@@ -123,6 +124,22 @@ def test_every_task_is_measured_and_drawn(run):
       'said',
     )
   }
+
+
+@pytest.mark.slow
+def test_seeds_of_a_benchmark_train_as_runs_do(run, data_dir):
+  _, results, trained = run
+  data = fusion_training.read(make_config(data_dir))
+  found = fusion_training.train(data, data.model, (1, data.config.seed))
+  other, same = found.params
+  # Compiled on its own, with sums in another order.
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
+    same,
+    trained.params,
+  )
+  assert found.accuracies[1] == results['test/shape/accuracy']
+  assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, other, same)))
 
 
 @pytest.mark.slow
