@@ -11,6 +11,7 @@ CPU time of a step of each, which on a machine that others use as well varies
 less than the time on the clock.
 """
 
+import argparse
 import functools
 import statistics
 import time
@@ -19,28 +20,33 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from flax import linen as nn
 
 from benchmarks import fusion_costs, plain_fusions
 from mmjax import fusion
 from mmjax.types import Array, Params, Tokens
 
-_FUSIONS = flags.DEFINE_list('fusions', list(fusion.FUSIONS), 'their names')
-_ROUNDS = flags.DEFINE_integer('rounds', 15, 'times each one is measured')
-_SECONDS = flags.DEFINE_float('seconds', 0.03, 'CPU time of one measurement')
-
 BATCH, NAMES = 32, ('audio', 'image')
+# How often each one is measured, and the CPU time of one measurement.
+ROUNDS, SECONDS = 15, 0.02
 Forward = Callable[[Params, dict[str, Array]], tuple[Array, Array]]
 
 
-def main(argv) -> None:
+def main() -> None:
   """Prints a line for each fusion, in Markdown."""
-  del argv
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    'names', nargs='*', help='names of the fusions; by default all'
+  )
+  args = parser.parse_args()
+  unknown = sorted(set(args.names) - set(fusion.FUSIONS))
+  if unknown:
+    parser.error(f'{", ".join(unknown)}: use {", ".join(fusion.FUSIONS)}')
   print('| fusion | formula, ms | fusion, ms | ratio |\n|---|---|---|---|')
-  for name in _FUSIONS.value:
-    sides = make_sides(name)
-    plain, own = measure(sides, _ROUNDS.value, _SECONDS.value)
+  for name in args.names or fusion.FUSIONS:
+    plain, own = measure(make_sides(name), ROUNDS, SECONDS)
     cells = f'{1e3 * plain:.3g} | {1e3 * own:.3g} | {own / plain:.2f}'
     print(f'| `{name}` | {cells} |', flush=True)
 
@@ -145,4 +151,4 @@ def _measure_once(step: Callable[[], object], number: int) -> float:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

@@ -23,7 +23,8 @@ Finished rows are kept in the folder's `rows.jsonl`: the same command resumes,
 and with other `--fusions` or `--depths` it adds rows. A fusion's width is the
 largest multiple of 4 with which it has at most `--parameters`, at each of its
 depths; decision-level fusions have no width, and fuse outputs alone. `--curves`
-also measures how the accuracy suffers as modalities go missing or get noisy.
+also measures how the accuracy of the first seed suffers as modalities go
+missing or get noisy.
 docs/fusion.md has the tables of both commands.
 """
 
@@ -74,7 +75,7 @@ _FUSIONS = flags.DEFINE_list(
 _DEPTHS = flags.DEFINE_list(
   'depths',
   ['output', '1'],
-  "depths to fuse at: numbers of blocks, 'input', 'output', or several: 1+output",
+  "depths to fuse at: numbers of blocks, 'input', 'output', or some: 1+output",
 )
 _PARAMETERS = flags.DEFINE_integer(
   'parameters', 20_000, 'most parameters of a fusion, at each depth'
@@ -305,7 +306,7 @@ def train_row(
     'step_time': found.step_time,
   }
   if _CURVES.value:
-    points = fusion_training.measure_curves(data, model, found.params)
+    points = fusion_training.measure_curves(data, model, found.params[0])
     row['curves'] = [tuple(point) for point in points]
   return row
 

@@ -193,38 +193,25 @@ def _measure_accuracy(
 
 
 def measure_curves(
-  data: Data, model: nn.Module, trained: Sequence[Params]
+  data: Data, model: nn.Module, params: Params
 ) -> list[robustness.Point]:
   """Accuracy as each modality that a model reads goes missing, or gets noisy.
 
   Args:
     data: what `read` returned.
     model: a model with one target.
-    trained: its parameters, by seed.
-
-  Returns:
-    Points of `mmjax.evaluators.robustness`, means over the seeds.
+    params: its parameters.
   """
   (target,) = model.output_sizes
   read = model.encoder_inputs or {}
-  inputs = [
-    field for name in model.encoders for field in read.get(name, (name,))
-  ]
-  curves = [
-    robustness.measure_curves(
-      predict.make_output(model, target=target),
-      params,
-      data.source,
-      data.preprocessor,
-      target=target,
-      inputs=inputs,
-      batch_size=data.config.eval.batch_size,
-    )
-    for params in trained
-  ]
-  return [
-    points[0]._replace(
-      accuracy=statistics.mean(point.accuracy for point in points)
-    )
-    for points in zip(*curves, strict=True)
-  ]
+  return robustness.measure_curves(
+    predict.make_output(model, target=target),
+    params,
+    data.source,
+    data.preprocessor,
+    target=target,
+    inputs=[
+      field for name in model.encoders for field in read.get(name, (name,))
+    ],
+    batch_size=data.config.eval.batch_size,
+  )

@@ -87,7 +87,7 @@ def get_config(arg: str = 'feature') -> ml_collections.ConfigDict:
     config.tasks.align = dict(fields=SENSES)
   if is_small:
     config.optimizer.lr = 3e-3
-    config.train.steps = 400
+    config.train.steps = 800
   if 'runlocal' in chosen:
     config.train.steps = 300
   return config
