@@ -59,8 +59,11 @@ class Data:
   def encode_shapes(self) -> dict[str, Tokens]:
     """Shapes of what each encoder returns, of one or two examples."""
     key, batch = jax.random.key(0), self.experiment.init_batch
+    alone = models.Multimodal(
+      self.model.encoders, encoder_inputs=self.model.encoder_inputs
+    )
     return jax.eval_shape(
-      lambda: self.model.init_with_output(key, batch, method='encode')[0]
+      lambda: alone.init_with_output(key, batch, method='encode')[0]
     )
 
 
