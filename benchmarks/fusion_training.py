@@ -106,7 +106,7 @@ def read(config: Any) -> Data:
   )
   features = feed.preprocessor.features
   model = from_config.build(
-    config, feed.preprocessor, tasks.find_outputs(chosen, features)
+    config, feed.preprocessor, tasks.find_output_spec(chosen, features)
   )
   experiment = experiments.Experiment(
     model=model,
