@@ -56,8 +56,7 @@ class Multimodal(writing.Writer):
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
     output_text: the text feature that the decoder writes.
     masked_heads: settings of the head by feature of which parts are hidden:
-      `mask_id`
-      of a text; `width`, `depth` and `num_heads` of the decoder of patches.
+      `mask_id` of a text; `width`, `depth`, `num_heads` of a patches' decoder.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
@@ -292,11 +291,17 @@ class Multimodal(writing.Writer):
     return masking.Reconstruction(predicted, target, hidden, grid)
 
   def _setup_fusions(self) -> None:
-    """Makes the fusions of all depths but the first, whose is `fusion`."""
+    """Makes the fusions of all depths and targets but the first, `fusion`."""
     depths = fusing.check(self)
     self.later_fusions = [
       self.fusion.clone(parent=None, name=None) for _ in depths[1:]
     ]
+    # One fusion can't decide on targets of different sizes.
+    targets = list(self.output_sizes or {})[1:]
+    self.later_decisions = {
+      target: self.fusion.clone(parent=None, name=None)
+      for target in (targets if fusing.decides(self.fusion) else ())
+    }
     self.absence = fusing.Absence(
       self.modality_dropout, self.absent_tokens, self.dtype
     )
@@ -346,7 +351,8 @@ class Multimodal(writing.Writer):
       )
       for name, tokens in fused.items()
     }
-    return self.fusion(outputs, train=train).pooled
+    decide = self.later_decisions.get(target, self.fusion)
+    return decide(outputs, train=train).pooled
 
   def _apply_unimodal(
     self, tokens: Mapping[str, Tokens], target: str

@@ -200,6 +200,20 @@ def test_decisions_are_of_each_encoder_alone(draw):
   close(out[2], scores['image'][2])
 
 
+def test_each_target_has_a_decision_of_its_own():
+  module = make_model('stacking').clone(output_sizes={'kind': 3, 'size': 2})
+  out, variables = jax.eval_shape(
+    lambda: module.init_with_output(
+      jax.random.key(0), make_batch(), train=False
+    )
+  )
+  assert (out['kind_output'].shape, out['size_output'].shape) == (
+    (3, 3),
+    (3, 2),
+  )
+  assert {'fusion', 'later_decisions_size'} < set(variables['params'])
+
+
 def make_pair():
   """Five hundred examples, of which the first lacks `a`."""
   present = jnp.ones((500, 1), bool).at[0].set(False)
