@@ -10,7 +10,7 @@ training has not seen. `benchmarks/fusion_table.py` compares fusions on it with
 the image and the name alone, and measures what they lose without one of them.
 
 Measured on 2026-11-30, jax 0.10.2, one CPU core shared with much other work,
-250 steps by that benchmark, three seeds: 0.57 from both by concatenation, 0.58
+250 steps by that benchmark, three seeds: 0.56 to 0.57 from both, 0.58
 from the name alone, 0.27 from the image alone; docs/fusion.md has the tables.
 """
 
