@@ -1,7 +1,7 @@
 """Evaluates images that a model draws of texts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 from mmjax.evaluators import masked, spread
+from mmjax.metrics import distances
 from mmjax.types import Batch, Params
 
 # From an image [H, W, 3] uint8 and its text to whether the text holds.
@@ -23,6 +24,13 @@ Holds = Callable[[np.ndarray, str], bool]
 # Checks of images by data set.
 CHECKS: dict[str, Holds] = {'shapes': shapes_detector.holds}
 _DRAWN = 24
+
+
+class Judge(Protocol):
+  """What embeds images: `mmjax.tasks.Judge`."""
+
+  embed: Callable[[Params, Batch], Any]
+  params: Params
 
 
 class Drawings:
@@ -33,6 +41,10 @@ class Drawings:
   images that the model draws without their text; and `NAME/true`, that of the
   records' own images. Always `NAME/mean_error`, the distance of the mean color
   of images from that of the records' own, in 0..1.
+
+  With a judge also `NAME/frechet`, `NAME/kernel`, `NAME/precision` and
+  `NAME/recall` of drawn images and the records' own, of `mmjax.metrics` in the
+  judge's space (with the features of Inception, the first two are FID and KID).
   """
 
   def __init__(
@@ -48,6 +60,8 @@ class Drawings:
     batch_size: int,
     num_examples: int = 0,
     holds: Holds | None = None,
+    judge: Judge | None = None,
+    judge_field: str = '',
     name: str = 'drawings',
   ):
     """Sets the evaluation up; nothing is computed yet.
@@ -63,7 +77,13 @@ class Drawings:
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       holds: whether an image has what a text says; None for no such numbers.
+      judge: what embeds images; None for no distances.
+      judge_field: feature that makes images as the judge reads them; '' for
+        `field`.
       name: prefix of the metrics' names.
+
+    Raises:
+      ConfigError: if a judge has too few records for its distances.
     """
     make_inputs = preprocessor.make_inputs
     self._draw = spread.jit_over_mesh(draw, make_inputs)
@@ -76,6 +96,14 @@ class Drawings:
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._holds, self._name = holds, name
+    self._judge, self._judge_field = judge, judge_field or field
+    if judge is not None:
+      self._embed = spread.jit_over_mesh(judge.embed, dict)
+      if self._num <= distances.NEIGHBORS:
+        raise ConfigError(
+          f'{name}: a judge compares more than {distances.NEIGHBORS} drawings, '
+          f'not {self._num}; raise eval.num_examples, or set judge to ""'
+        )
     self._cells: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
@@ -99,6 +127,8 @@ class Drawings:
     ]
     means = [np.mean(x, axis=(0, 1, 2)) / 255 for x in (drawn, np.stack(true))]
     yield f'{self._name}/mean_error', float(np.abs(means[0] - means[1]).mean())
+    if self._judge is not None:
+      yield from self._compare(drawn, np.stack(true))
     texts = list(map(self._describe, records))
     right = None
     if self._holds is not None:
@@ -113,6 +143,31 @@ class Drawings:
       (drawn[i], [(texts[i], self._find_color(right, i))])
       for i in range(min(_DRAWN, len(drawn)))
     ]
+
+  def _compare(
+    self, drawn: np.ndarray, true: np.ndarray
+  ) -> Iterator[tuple[str, float]]:
+    """Distances of drawn images from true ones, both [N, H, W, 3] uint8."""
+    features = [self._embed_pixels(x) for x in (drawn, true)]
+    precision, recall = distances.precision_recall(*features)
+    for name, value in {
+      'frechet': distances.frechet(*features),
+      'kernel': distances.kernel(*features),
+      'precision': precision,
+      'recall': recall,
+    }.items():
+      yield f'{self._name}/{name}', value
+
+  def _embed_pixels(self, images: np.ndarray) -> np.ndarray:
+    """The judge's features [N, E]."""
+    size, rows = self._batch_size, []
+    for start in range(0, len(images), size):
+      part = images[start : start + size]
+      # All batches have one size, so that one program is compiled.
+      whole = np.resize(part, (size, *part.shape[1:]))
+      batch = self._preprocess.prepare(**{self._judge_field: list(whole)})
+      rows.append(self._embed(self._judge.params, batch)[: len(part)])
+    return np.concatenate(rows)
 
   def draw(self) -> Image.Image | None:
     """Drawn images with their texts."""

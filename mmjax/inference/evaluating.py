@@ -11,6 +11,7 @@ from mmjax.data import checks, feeds, sources
 from mmjax.errors import ConfigError, suggest
 from mmjax.inference import measures, targets, zero_shot
 from mmjax.inference import opened as opened_lib
+from mmjax.training import teachers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +204,7 @@ def _of_task(
     inputs=run.inputs,
     lacking=lacking,
     tasks=run.tasks,
+    judges=teachers.load_judges({name: task}, run.preprocessor),
   )
   built = task.evaluators(split)
   if not built:

@@ -2,6 +2,7 @@
 
 from mmjax.tasks.align import Align
 from mmjax.tasks.base import (
+  Judge,
   PredictUse,
   ReportRow,
   Split,
@@ -72,6 +73,7 @@ __all__ = [
   'Draw',
   'DrawTokens',
   'Grpo',
+  'Judge',
   'Masked',
   'Match',
   'MeanTeacher',

@@ -52,9 +52,10 @@ class TeacherSpec:
     method: method of its module, (batch, argument) -> array [B, n].
     argument: of the method: a target, or a field.
     output: name of the output that the objective reads it as.
-    size: n.
+    size: n; 0 for any.
     inputs: by each feature that the teacher reads, the run's own that gives its
       array.
+    setting: the task's field that names the folder.
   """
 
   folder: str
@@ -63,6 +64,20 @@ class TeacherSpec:
   output: str
   size: int
   inputs: Mapping[str, str]
+  setting: str = 'teacher'
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+  """A trained model in whose space evaluators compare what a model makes.
+
+  Attributes:
+    embed: (params, batch of the run's arrays) -> features [B, E].
+    params: its parameters.
+  """
+
+  embed: Callable[[Params, Batch], Array]
+  params: Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +98,7 @@ class Split:
     tasks: all tasks that are evaluated, by name.
     frozen: parameters of the frozen models that objectives learn from, by the
       task's name; empty where a trained run is evaluated.
+    judges: the models of `Task.find_judge`, by their folder.
   """
 
   model: nn.Module
@@ -96,6 +112,7 @@ class Split:
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
   frozen: Mapping[str, Params] = dataclasses.field(default_factory=dict)
+  judges: Mapping[str, Judge] = dataclasses.field(default_factory=dict)
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""
@@ -272,6 +289,15 @@ class Task:
 
   def find_teacher(self, features: Mapping[str, Feature]) -> TeacherSpec | None:
     """The trained model that the objective learns from; None for none.
+
+    Args:
+      features: features by name.
+    """
+    del features
+    return None
+
+  def find_judge(self, features: Mapping[str, Feature]) -> TeacherSpec | None:
+    """The trained model whose space evaluators compare in; None for none.
 
     Args:
       features: features by name.

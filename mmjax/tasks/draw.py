@@ -8,7 +8,7 @@ import numpy as np
 
 from mmjax import evaluators
 from mmjax.data import contact_sheet
-from mmjax.data.features import Feature
+from mmjax.data.features import Feature, Image
 from mmjax.evaluators import drawings, masked
 from mmjax.models import predict
 from mmjax.tasks import base, denoise
@@ -84,6 +84,13 @@ class Draw(denoise.Denoise):
   Its `denoise` predicts what is between an image and noise; a sampler then
   goes from noise to an image. On `shapes`, drawn images are read again and
   compared with what their text asks for. `maker` makes the predict function.
+
+  Attributes:
+    judge: folder of a run that embeds images, or of a published dual encoder,
+      or its name on the Hugging Face hub: drawings and true images are compared
+      in its space. '' for none.
+    judge_field: feature that makes images as the judge reads them; '' for
+      `field`.
   """
 
   ability: ClassVar[str] = 'draw images of texts'
@@ -99,6 +106,26 @@ class Draw(denoise.Denoise):
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'text', _lines, needs_inputs=False, draw=draw_cells, needs_output_file=True
   )
+
+  judge: str = ''
+  judge_field: str = ''
+
+  def find_judge(
+    self, features: Mapping[str, Feature]
+  ) -> base.TeacherSpec | None:
+    if not self.judge:
+      return None
+    field = self.judge_field or self.field
+    base.get_target(field, features, (Image,))
+    return base.TeacherSpec(
+      self.judge,
+      'embed',
+      'image',
+      'features',
+      0,
+      {'image': field},
+      setting='judge',
+    )
 
   def sampling(self, features: Mapping[str, Feature]) -> dict[str, Any]:
     """Arguments of `maker`."""
@@ -119,6 +146,8 @@ class Draw(denoise.Denoise):
         field=self.field,
         condition=self.condition,
         holds=drawings.CHECKS.get(split.config.data.name.split('/')[0]),
+        judge=split.judges.get(self.judge),
+        judge_field=self.judge_field,
         name=name,
         **split.settings(),
       )

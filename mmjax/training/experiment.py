@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import (
   Callable,
-  Collection,
   Iterable,
   Iterator,
   Mapping,
@@ -182,14 +181,14 @@ def from_tasks(
   objectives = tasks_lib.objectives(built_tasks, feed.preprocessor.features)
   frozen = _load_teachers(built_tasks, feed)
   frozen |= _load_references(config, objectives, model, feed)
+  judges = teachers.load_judges(evaluated, feed.preprocessor)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
     named = {'model': model, 'prefix': prefix, 'blind_metrics': blind}
     named['frozen'] = {name: copy.params for name, copy in frozen.items()}
-    described = _describe_split(config, feed, split, **named)
-    lacking = feed.lacking.get(split, ())
-    return _build_evaluators(_drop_lacking(evaluated, lacking), described)
+    described = _describe_split(config, feed, split, judges=judges, **named)
+    return _build_evaluators(_drop_lacking(evaluated, feed, split), described)
 
   return Experiment(
     model=model,
@@ -223,10 +222,10 @@ def _describe_split(
 
 
 def _drop_lacking(
-  chosen: Mapping[str, tasks_lib.Task],
-  lacking: Collection[tuple[str, tuple[str, ...]]],
+  chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed, split: str
 ) -> dict[str, tasks_lib.Task]:
   """Leaves out the tasks for which no record of a split is enough."""
+  lacking = feed.lacking.get(split, ())
   return {
     name: task
     for name, task in chosen.items()

@@ -96,7 +96,7 @@ def load(
     ConfigError: if the teacher isn't there, hasn't the output, or reads other
       arrays than the run makes.
   """
-  path = f'tasks.{name}.teacher={teacher.folder!r}'
+  path = f'tasks.{name}.{teacher.setting}={teacher.folder!r}'
   try:
     folder = hub.find(teacher.folder)
     if hub.is_run(folder):
@@ -107,7 +107,7 @@ def load(
     reason = str(error).removeprefix('init_from: ')
     raise ConfigError(f'{path}: {reason}') from error
   _check_inputs(name, path, teacher, opened, preprocessor)
-  if opened.size != teacher.size:
+  if teacher.size and opened.size != teacher.size:
     raise ConfigError(
       f'{path} has {opened.size} outputs for {teacher.argument!r}, but '
       f"tasks.{name} learns {teacher.size}; with kind='features' set "
@@ -125,6 +125,46 @@ def load(
     params=jax.tree.map(np.asarray, params),
     boxed=boxed,
   )
+
+
+def load_judges(
+  tasks: Mapping[str, tasks_lib.Task],
+  preprocessor: preprocessing.Preprocessor,
+) -> dict[str, tasks_lib.Judge]:
+  """Reads the models in whose spaces evaluators compare, by their folder.
+
+  Args:
+    tasks: tasks that are evaluated, by name.
+    preprocessor: the run's preprocessor.
+
+  Raises:
+    ConfigError: as `load` does.
+  """
+  found = {}
+  for name, task in tasks.items():
+    judge = task.find_judge(preprocessor.features)
+    if judge is None or judge.folder in found:
+      continue
+    fields = judge.inputs.values()
+    example = {
+      field: np.zeros((1, *preprocessor[field].shape), np.float32)
+      for field in fields
+    }
+    example |= {f'{field}_mask': np.ones(1, bool) for field in fields}
+    frozen = load(name, judge, preprocessor, example)
+    found[judge.folder] = tasks_lib.Judge(
+      functools.partial(_get_output, frozen.apply, judge.output), frozen.params
+    )
+  return found
+
+
+def _get_output(
+  apply: Callable[[Params, Batch], Outputs],
+  name: str,
+  params: Params,
+  batch: Batch,
+) -> Any:
+  return apply(params, batch)[name]
 
 
 def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
@@ -207,6 +247,7 @@ def _check_inputs(
 ) -> None:
   """Refuses a teacher whose inputs the run makes otherwise, or not at all."""
   setting = f'tasks.{name}.teacher_inputs'
+  is_judge = teacher.setting == 'judge'
   if set(teacher.inputs) != set(opened.inputs):
     raise ConfigError(
       f'{path} reads {", ".join(opened.inputs)} for {teacher.argument!r}, but '
@@ -222,7 +263,12 @@ def _check_inputs(
           f'data.features.{ours} has {key}={made.get(key)!r}; make a second '
           'feature of the same field as the teacher reads it, as in '
           f'data.features.teacher_{theirs}={_describe(feature, opened, theirs)}'
-          f', and set {setting}={{{theirs!r}: {f"teacher_{theirs}"!r}}}'
+          ', and set '
+          + (
+            f'tasks.{name}.judge_field={f"teacher_{theirs}"!r}'
+            if is_judge
+            else f'{setting}={{{theirs!r}: {f"teacher_{theirs}"!r}}}'
+          )
         )
     if feature.uses_tokenizer and opened.tokenizer != preprocessor.tokenizer:
       raise ConfigError(

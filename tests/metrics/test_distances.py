@@ -56,3 +56,18 @@ def test_single_examples_are_refused():
   for distance in (distances.frechet, distances.kernel):
     with pytest.raises(ConfigError, match='a distance of 1 and 5 examples'):
       distance(np.zeros((1, 2)), np.zeros((5, 2)))
+
+
+def test_precision_and_recall_count_examples_in_reach():
+  true = np.asarray([[0.0], [1.0], [3.0], [6.0]])
+  drawn = np.asarray([[0.5], [0.9], [2.8], [20.0]])
+  # The nearest of 0, 1, 3, 6 is 1, 1, 2, 3 away: they cover -1..9. That of
+  # 0.5, 0.9, 2.8, 20 is 0.4, 0.4, 1.9, 17.2: 0.1..1.3, 0.9..4.7, 2.8..37.2.
+  found = distances.precision_recall(drawn, true, neighbors=1)
+  assert found == (0.75, 0.75)
+  swapped = distances.precision_recall(true, drawn, neighbors=1)
+  assert swapped == (0.75, 0.75)
+  # Of two neighbors, 20 reaches down to 0.9 - all but 0 is covered, and it too.
+  assert distances.precision_recall(drawn, true, neighbors=2) == (0.75, 1.0)
+  with pytest.raises(ConfigError, match='neighbors=4 is not legal for 4 and 5'):
+    distances.precision_recall(true, np.zeros((5, 1)), neighbors=4)

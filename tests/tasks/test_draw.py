@@ -1,6 +1,7 @@
 """What drawing refuses, and how drawings are judged."""
 
 import functools
+import random
 import types
 
 import jax.numpy as jnp
@@ -47,11 +48,10 @@ SCENES = tuple(
 )
 
 
-def test_drawings_are_right_where_the_reader_says_so():
-  import random
-
+def make_records():
+  """The images of the scenes, and records with them and their captions."""
   images = [shapes_drawing.draw(s, random.Random(0)) for s in SCENES]
-  records = [
+  return images, [
     {
       'id': str(i),
       'fields': {
@@ -62,6 +62,10 @@ def test_drawings_are_right_where_the_reader_says_so():
     }
     for i, (image, scene) in enumerate(zip(images, SCENES, strict=True))
   ]
+
+
+def test_drawings_are_right_where_the_reader_says_so():
+  images, records = make_records()
   values = jnp.asarray(np.stack(images), jnp.float32) / 127.5 - 1
 
   def draw(params, batch, shift):
@@ -88,6 +92,40 @@ def test_drawings_are_right_where_the_reader_says_so():
     'drawings/true': 1.0,
   }
   assert evaluator.draw().width > 48
+
+
+def test_a_judge_compares_drawings_with_true_images():
+  images, records = make_records()
+  records = [records[i % 3] for i in range(5)]
+  values = jnp.asarray(np.stack(images), jnp.float32) / 127.5 - 1
+
+  def make(number):
+    return evaluators.Drawings(
+      lambda params, batch: params + values[batch['seed'] % 3],
+      None,
+      records,
+      make_preprocessor(),
+      field='image',
+      condition='text',
+      batch_size=2,
+      num_examples=number,
+      judge=tasks.Judge(
+        lambda scale, batch: scale * batch['image'].mean(axis=(1, 2)),
+        jnp.float32(10),
+      ),
+    )
+
+  names = ('precision', 'recall', 'frechet', 'kernel')
+  find = lambda shift: [
+    dict(make(5).run(jnp.float32(shift)))[f'drawings/{name}'] for name in names
+  ]
+  assert find(0)[:2] == [1.0, 1.0] and abs(find(0)[2]) < 1e-3
+  # Half the range darker, so 10 of each mean color's three values.
+  precision, recall, frechet, kernel = find(-1)
+  assert precision == recall == 0 and kernel > 100
+  np.testing.assert_allclose(frechet, 300, rtol=0.1)
+  with pytest.raises(ConfigError, match='more than 3 drawings, not 3'):
+    make(3)
 
 
 def make_run(**settings):

@@ -20,8 +20,7 @@ def clip():
   return pretrained.load(CLIP)
 
 
-def load(clip, target, *, source=CLIP, tokenizer=None, **image):
-  width = clip.module.embed_dim
+def make_preprocessor(clip, tokenizer=None, **image):
   settings = clip.preprocessor
   built = preprocess.build(
     {
@@ -37,7 +36,12 @@ def load(clip, target, *, source=CLIP, tokenizer=None, **image):
     }
   )
   tokenizer = tokenizer or tokenizers.Tokenizer.load(CLIP / 'tokenizer.json')
-  prepare = preprocess.Preprocessor(built, tokenizer)
+  return preprocess.Preprocessor(built, tokenizer)
+
+
+def load(clip, target, *, source=CLIP, **settings):
+  width = clip.module.embed_dim
+  prepare = make_preprocessor(clip, **settings)
   rng = np.random.default_rng(0)
   values = {
     'photo': rng.integers(0, 255, (40, 30, 3)).astype(np.uint8),
@@ -71,6 +75,24 @@ def test_embeddings_are_those_of_the_published_model(clip, field):
   assert not any(
     path.startswith(f'{other}/') for path in tree_paths.flatten(frozen.params)
   )
+
+
+def test_a_judge_is_read_for_its_task_alone(clip):
+  prepare = make_preprocessor(clip)
+  task = tasks.Draw(judge=str(CLIP), judge_field='photo')
+  found = teachers.load_judges({'draw': task, 'other': tasks.Draw()}, prepare)
+  assert list(found) == [str(CLIP)]
+  image = np.zeros((5, 9, 3), np.uint8)
+  batch = prepare.prepare(photo=[image])
+  got = found[str(CLIP)].embed(found[str(CLIP)].params, batch)
+  want = clip.module.apply(
+    {'params': clip.params}, batch['photo'], method='encode_image'
+  )
+  np.testing.assert_allclose(got, want, atol=2e-5)
+  wrong = make_preprocessor(clip, std=(0.5, 0.5, 0.5))
+  message = r"^tasks\.draw\.judge=.*std.*judge_field='teacher_image'"
+  with pytest.raises(ConfigError, match=message):
+    teachers.load_judges({'draw': task}, wrong)
 
 
 def test_other_arrays_and_another_tokenizer_are_refused(clip, tmp_path):
