@@ -18,6 +18,7 @@ from mmjax.models.diffusion_transformer import DiT
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_autoencoder import ImageAutoencoder
+from mmjax.models.image_codes import ImageCodes
 from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
@@ -54,6 +55,7 @@ __all__ = [
   'DualEncoder',
   'EncoderDecoder',
   'ImageAutoencoder',
+  'ImageCodes',
   'ImageFirstVisionLanguage',
   'ImageTextMatcher',
   'InterleavedAudioLanguage',

@@ -64,6 +64,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       multiplied out.
     """
     out = {}
+    self.initialize_codes()
     image = self.encode_image(batch, train=train)
     if 'text' in batch and image is not None:
       out['caption_logits'] = self._predict(

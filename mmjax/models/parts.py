@@ -15,6 +15,7 @@ from mmjax.models import (
   diffusion_transformer,
   dual_encoder,
   image_autoencoder,
+  image_codes,
   prior,
 )
 
@@ -87,6 +88,7 @@ PARTS = {
   'autoencoder': Part(
     {'autoencoder': image_autoencoder.ImageAutoencoder}, data=_IMAGE_DATA
   ),
+  'image_codes': Part({'image_codes': image_codes.ImageCodes}),
   'decoder': Part(
     {'text': decoders.TextDecoder},
     data=(*_TEXT_DATA, 'bos'),

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from mmjax import decoders, ops
 from mmjax.errors import ConfigError
-from mmjax.models import writing
+from mmjax.models import image_writing, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class VisionLanguage(writing.Writer):
+class VisionLanguage(image_writing.ImageWriter):
   """The parts of a language model that gets images as if they were words.
 
   An image encoder, and where needed a projector, turn images into vectors of
@@ -33,6 +33,9 @@ class VisionLanguage(writing.Writer):
     bos_id: the token that starts a text that is written.
     eos_id: the token that ends a text.
     pad_id: the token that fills up after the end.
+    image_codes: an `ImageCodes`, for a causal decoder that writes images too;
+      None for one that does not.
+    autoencoder: a trained `ImageAutoencoder`, with `image_codes`.
   """
 
   vision: nn.Module
@@ -44,6 +47,8 @@ class VisionLanguage(writing.Writer):
   bos_id: int = 1
   eos_id: int = 2
   pad_id: int = 0
+  image_codes: nn.Module | None = None
+  autoencoder: nn.Module | None = None
 
   def setup(self):
     encodes = self.encoder is not None
@@ -166,6 +171,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       [B, A - 1, V], with `output_text` `NAME_logits` [B, T - 1, V]. In training
       they are not multiplied out.
     """
+    self.initialize_codes()
     if self.output_text:
       batch = self._select(batch)
       batch |= {

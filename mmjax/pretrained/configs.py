@@ -31,6 +31,7 @@ _KINDS = {float: (int, float), type(None): (int, type(None))}
 _PARTS = (
   'text_config',
   'vision_config',
+  'vq_config',
   'qformer_config',
   'rope_parameters',
   'rope_scaling',

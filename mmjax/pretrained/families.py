@@ -25,6 +25,7 @@ FAMILIES = {
   'gpt2': 'gpt2:FAMILY',
   'idefics3': 'idefics3:FAMILY',
   'internvl': 'internvl:FAMILY',
+  'janus': 'janus:FAMILY',
   'janus_vqgan': 'janus_vqvae:FAMILY',
   'llama': 'llama:FAMILY',
   'llava': 'llava:FAMILY',

@@ -11,6 +11,9 @@ QWEN = {
   'vision_start_token_id': 2,
   'vision_end_token_id': 3,
 }
+# The smallest, since norms have 32 groups.
+VQ = {'num_embeddings': 13, 'latent_channels': 5, 'base_channels': 32,
+      'channel_multiplier': [1, 1], 'num_res_blocks': 1}  # fmt: skip
 LOCAL, WHOLE = 'sliding_attention', 'full_attention'
 CONFIGS = {
   'gemma3_odd': (
@@ -63,6 +66,26 @@ CONFIGS = {
      'num_attention_heads': 1, 'image_size': 16, 'patch_size': 2,
      'attention_bias': True, 'use_mean_pooling': False},
     {'downsample_ratio': 0.25, 'projector_hidden_act': 'relu'},
+  ),
+  'janus_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
+    {'hidden_size': 15, 'num_hidden_layers': 2, 'num_attention_heads': 3,
+     'mlp_ratio': 1.5, 'image_size': 15, 'patch_size': 7,
+     'projection_dim': 12, 'num_image_tokens': 4},
+    {'tie_word_embeddings': False, 'vq_config': {
+      'embed_dim': 3, 'projection_dim': 12, 'image_token_embed_dim': 12,
+      **VQ}},
+  ),
+  'janus_tied': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'head_dim': 6, **TEXT},
+    {'hidden_size': 16, 'num_hidden_layers': 3, 'num_attention_heads': 1,
+     'image_size': 12, 'patch_size': 4, 'hidden_act': 'gelu_pytorch_tanh',
+     'attention_bias': False, 'projection_dim': 16, 'num_image_tokens': 9},
+    {'tie_word_embeddings': True, 'vq_config': {
+      'embed_dim': 2, 'projection_dim': 16, 'image_token_embed_dim': 16,
+      'hidden_act': 'relu', **VQ}},
   ),
   'llava_odd': (
     {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
@@ -276,6 +299,13 @@ FAMILIES = {
     transformers.InternVLForConditionalGeneration,
     transformers.Qwen2Config,
     dict,
+    {'image_token_id': SEEN},
+  ),
+  'janus': (
+    transformers.JanusConfig,
+    transformers.JanusForConditionalGeneration,
+    transformers.LlamaConfig,
+    transformers.JanusVisionConfig,
     {'image_token_id': SEEN},
   ),
   'llava': (

@@ -35,8 +35,8 @@ def test_every_family_has_a_folder_here():
     for part in ('text', 'vision')
   }
   # The smallest has more numbers than all others here: see
-  # test_autoencoders.py.
-  towers |= {'janus_vqgan'}
+  # test_autoencoders.py, and tests/oracles of Janus.
+  towers |= {'janus', 'janus_vqgan'}
   assert kinds | towers == set(families.FAMILIES)
 
 

@@ -133,8 +133,20 @@ QWEN3 = {
   },
   'tie_word_embeddings': True,
 }
+# Janus-Pro 1B; all else is the default.
+JANUS = {
+  'text_config': {
+    'hidden_size': 2048,
+    'intermediate_size': 5632,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 24,
+    'vocab_size': 102400,
+  },
+  'tie_word_embeddings': False,
+}
 # Parameters of the published checkpoints.
 SIZES = {
+  'janus': (JANUS, 2_076_636_811),
   'idefics3': (SMOLVLM, 256_484_928),
   'smolvlm': (SMOLVLM2, 2_246_784_880),
   'internvl': (INTERNVL, 938_193_024),
