@@ -86,6 +86,55 @@ def make_draw_tokens(
   return predict
 
 
+def make_write_image(
+  model: nn.Module,
+  *,
+  objective: objectives.NextImageTokens,
+  shape: tuple[int, ...],
+  temperature: float,
+  top_k: int,
+  top_p: float,
+  guidance: float,
+) -> Predict:
+  """Images [B, H, W, C] float32 of tokens that a model writes in their order.
+
+  Args:
+    model: an `ImageFirstVisionLanguage` with `image_codes`.
+    objective: that it was trained with.
+    shape: (H, W, C).
+    temperature: as of `mmjax.decoders.sample`.
+    top_k: as of `mmjax.decoders.sample`.
+    top_p: as of `mmjax.decoders.sample`.
+    guidance: factor of classifier-free guidance, as of the model's
+      `draw_tokens`.
+
+  Returns:
+    A function of batches with the text and `seed` [B] int32, of which an
+    example's draws are a function.
+  """
+  del objective
+  model.check_codes()
+  grid = model.autoencoder.grid(shape)
+
+  def predict(params: Params, batch: Batch) -> Array:
+    batch = dict(batch)
+    keys = jax.vmap(jax.random.key)(batch.pop('seed'))
+    apply = functools.partial(model.apply, {'params': params})
+    ids = apply(
+      batch,
+      number=grid[0] * grid[1],
+      guidance=guidance,
+      temperature=temperature,
+      top_k=top_k,
+      top_p=top_p,
+      rng=keys,
+      method='draw_tokens',
+    )
+    return apply(ids.reshape(-1, *grid), method='decode_tokens')
+
+  return predict
+
+
 def _make_guided(
   apply: Callable[..., Array],
   batch: Batch,

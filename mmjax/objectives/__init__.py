@@ -21,7 +21,7 @@ from mmjax.objectives.group_policy import (
   ReferencedGroupPolicy,
   group_advantages,
 )
-from mmjax.objectives.image_tokens import MaskedImageTokens
+from mmjax.objectives.image_tokens import MaskedImageTokens, NextImageTokens
 from mmjax.objectives.masked import (
   MaskedPatches,
   MaskedTokens,
@@ -63,6 +63,7 @@ __all__ = [
   'MaskedPatches',
   'MaskedTokens',
   'Matching',
+  'NextImageTokens',
   'PerceptualAutoencoding',
   'Preference',
   'PseudoLabeling',

@@ -1,4 +1,4 @@
-"""The loss of predicting hidden tokens of images."""
+"""The losses of predicting tokens of images."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.objectives import presence, text
 from mmjax.types import (
   Array,
@@ -24,7 +25,26 @@ Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedImageTokens:
+class _Drawing:
+  """What the losses have in common: an example needs image and condition."""
+
+  compares: ClassVar[tuple[str, ...]] = ()
+
+  field: str = 'image'
+  condition: str = ''
+  drop_condition: Fraction = 0.1
+
+  def count(self, batch: Batch) -> Array:
+    """Number of examples that have the image and its condition."""
+    return self._mask(batch).sum(dtype=jnp.float32)
+
+  def _mask(self, batch: Batch) -> Array:
+    fields = (self.condition,) if self.condition else ()
+    return presence.joint_mask(batch, self.field, *fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedImageTokens(_Drawing):
   """Cross-entropy of the hidden tokens of images (Chang et al. 2022, eq. 1).
 
   Each example hides a fraction cos(pi u / 2) of its tokens, u uniform in 0..1,
@@ -38,16 +58,6 @@ class MaskedImageTokens:
     drop_condition: fraction of examples that are predicted without their
       condition, for guidance (Ho and Salimans 2022, algorithm 1).
   """
-
-  compares: ClassVar[tuple[str, ...]] = ()
-
-  field: str = 'image'
-  condition: str = ''
-  drop_condition: Fraction = 0.1
-
-  def count(self, batch: Batch) -> Array:
-    """Number of examples that have the image and its condition."""
-    return self._mask(batch).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -100,6 +110,62 @@ class MaskedImageTokens:
     chosen = ranks < jnp.maximum(jnp.round(rates * rows * columns), 1)
     return chosen.reshape(shape)
 
-  def _mask(self, batch: Batch) -> Array:
-    fields = (self.condition,) if self.condition else ()
-    return presence.joint_mask(batch, self.field, *fields)
+
+@dataclasses.dataclass(frozen=True)
+class NextImageTokens(_Drawing):
+  """Cross-entropy of the tokens of images, each by a text and those before it.
+
+  The loss of images in Janus (Wu et al. 2024, equation 1). The mean is over an
+  example's tokens, then over examples. The model needs `encode_tokens` and
+  `predict_image_tokens`, such as an `ImageFirstVisionLanguage` with
+  `image_codes`.
+
+  Attributes:
+    field: name of the image that is drawn, [B, H, W, C].
+    condition: name of the text that says what to draw, `text`.
+    drop_condition: fraction of examples whose text is void, for guidance (Ho
+      and Salimans 2022, algorithm 1).
+  """
+
+  condition: str = 'text'
+
+  def __post_init__(self):
+    if self.condition != 'text':
+      raise ConfigError(
+        f'condition={self.condition!r} is not legal: the model reads the '
+        "feature 'text' before an image; use another field of that name"
+      )
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Any],
+    rng: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `accuracy` of the tokens as a metric."""
+    del outputs, axis_name
+    mask = self._mask(batch)
+    drop_key, dropout = jax.random.split(rng)
+    images = ops.zero_masked(batch[self.field], mask)
+    ids = apply(images, method='encode_tokens')
+    logits = apply(
+      ids,
+      batch,
+      jax.random.bernoulli(drop_key, 1 - self.drop_condition, mask.shape),
+      train=True,
+      rngs={'dropout': dropout},
+      method='predict_image_tokens',
+    )
+    logits = ops.zero_masked(logits, mask)
+    losses = text.cross_entropy(logits, ids).mean(axis=(1, 2))
+    right = (jnp.argmax(logits, axis=-1) == ids).mean(axis=(1, 2))
+    return (
+      ops.masked_mean(losses, mask),
+      {
+        'accuracy': ops.masked_mean(right, mask),
+        'items': Items(losses, mask),
+      },
+    )

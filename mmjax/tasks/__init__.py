@@ -35,6 +35,7 @@ from mmjax.tasks.translate import Translate
 from mmjax.tasks.unclip import Unclip
 from mmjax.tasks.unimodal import Unimodal
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
+from mmjax.tasks.write_image import WriteImage
 
 # The tasks that a config can name; an experiment file may have more, such as
 # one of `make_grpo`.
@@ -50,6 +51,7 @@ TASKS = {
   'masked': Masked,
   'draw': Draw,
   'draw_tokens': DrawTokens,
+  'write_image': WriteImage,
   'prior': Prior,
   'unclip': Unclip,
   'reconstruct': Reconstruct,
@@ -93,6 +95,7 @@ __all__ = [
   'Unimodal',
   'VqaClassification',
   'VqaGeneration',
+  'WriteImage',
   'build',
   'find_output_spec',
   'make_grpo',

@@ -1,7 +1,7 @@
 """The task of drawing images of texts by their tokens."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from mmjax import objectives
@@ -12,7 +12,7 @@ from mmjax.tasks import denoise, draw
 from mmjax.types import FieldInfo, Size
 
 # Settings of `Draw` that mean nothing here.
-_DIFFUSION = (
+DIFFUSION = (
   'schedule',
   'prediction',
   'shift',
@@ -53,11 +53,7 @@ class DrawTokens(draw.Draw):
     )
 
   def check(self) -> None:
-    for name in _DIFFUSION:
-      if getattr(self, name) != getattr(draw.Draw, name):
-        raise ConfigError(
-          f'{name}={getattr(self, name)!r} is of diffusion alone; leave it out'
-        )
+    refuse_other(self, DIFFUSION, 'of diffusion')
     self.check_guidance()
 
   def sampler_settings(self) -> dict[str, Any]:
@@ -67,3 +63,21 @@ class DrawTokens(draw.Draw):
       'temperature': float(self.temperature),
       'guidance': float(self.guidance),
     }
+
+
+def refuse_other(task: draw.Draw, names: Sequence[str], whose: str) -> None:
+  """Refuses settings of `Draw` that mean nothing to a task.
+
+  Args:
+    task: the task.
+    names: their names.
+    whose: what they are of, for the message.
+
+  Raises:
+    ConfigError: naming one that is set.
+  """
+  for name in names:
+    if getattr(task, name) != getattr(draw.Draw, name):
+      raise ConfigError(
+        f'{name}={getattr(task, name)!r} is {whose} alone; leave it out'
+      )

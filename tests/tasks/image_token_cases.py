@@ -11,8 +11,26 @@ MASKGIT = {
   'text': {'name': 'transformer', **STACK},
   'autoencoder': {**CODEC, 'codebook': {'name': 'fsq', 'levels': (3, 4)}},
 }
+JANUS = {
+  'name': 'image_first',
+  'vision': {'name': 'vit', 'patch_size': 3, **STACK},
+  'decoder': {
+    'name': 'text',
+    **STACK,
+    'cross_attention': False,
+    'positions': 'none',
+  },
+  'image_codes': {'name': 'image_codes', 'width': 8, 'mlp_dim': 7, 'size': 12},
+  'autoencoder': MASKGIT['autoencoder'],
+}
 # Settings of the task, the model, and which of its parameters stay.
 CASES = {
   'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
+  # Captions train what reads images.
+  'write_image': (
+    {'drop_condition': 0.5},
+    JANUS,
+    ('autoencoder', 'vision'),
+  ),
   'reconstruct': ({'distance': 'squared'}, {**CODEC, 'codebook': VQ}, ()),
 }

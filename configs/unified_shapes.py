@@ -1,0 +1,78 @@
+r"""One decoder on `shapes` that writes captions and answers, and draws.
+
+Train the tokens of images first (`configs/tokenize_shapes.py`), then
+
+  python -m experiments.pretrain --config=configs/unified_shapes.py \
+    --workdir=runs/unified_shapes \
+    --config.init_from=autoencoder=runs/tokenize_shapes
+
+Not yet run whole.
+"""
+
+import ml_collections
+import shapes_base
+import tokenize_shapes
+
+from mmjax.config import variants
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a few minutes on one core.
+
+  Without `init_from` the tokens are those of an autoencoder that has learnt
+  nothing.
+  """
+  chosen = variants.chosen(arg, 'runlocal')
+  config = ml_collections.ConfigDict()
+  config.experiment = 'pretrain'
+  config.seed = 0
+
+  config.data = shapes_base.data(
+    question_length=16, num_questions=2, answer_length=4
+  )
+  config.model = dict(
+    name='image_first',
+    # Understanding reads an image's features, and writing its tokens (Janus).
+    vision=shapes_base.image(positions=True),
+    projector=dict(name='linear', width=128),
+    decoder=dict(
+      name='text',
+      **shapes_base.TRANSFORMER,
+      depth=4,
+      cross_attention=False,
+      positions='none',
+      block=dict(rope_theta=1e4),
+    ),
+    image_codes=dict(
+      name='image_codes', width=128, mlp_dim=256, size=1000, token_dim=32
+    ),
+    autoencoder=tokenize_shapes.get_config().model,
+  )
+  config.tasks = dict(
+    captioning=dict(weight=1.0),
+    vqa_generation=dict(weight=1.0),
+    write_image=dict(weight=1.0, guidance=3.0),
+  )
+  config.optimizer = shapes_base.optimizer(
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=100,
+    freeze=('^autoencoder/',),
+  )
+  config.train = dict(
+    steps=6000,
+    batch_size=32,
+    ema_decay=0.998,
+    log_every=100,
+    eval_every=2000,
+    checkpoint_every=2000,
+    keep_best='',
+  )
+  config.eval = dict(batch_size=100, num_examples=500)
+
+  if 'runlocal' in chosen:
+    config.data.name = 'shapes/small'
+    config.train.update(steps=200, eval_every=0, ema_decay=0.95)
+    config.optimizer.warmup_steps = 20
+    config.eval = dict(batch_size=50, num_examples=50)
+  return config
