@@ -58,14 +58,18 @@ def make_run(codebook):
   module = build(codebook)
   preprocessor = preprocess.Preprocessor(preprocess.build(FEATURE), None)
   batch = {'image': jnp.zeros((1, 12, 12, 3))}
-  made = module.init(jax.random.key(0), batch, train=False)
+  made = nn.meta.unbox(module.init(jax.random.key(0), batch, train=False))
+  # The first images are gray.
+  assert not np.any(module.apply(made, batch, method='reconstruct').images)
+  head = made['params']['decoder']['head']
+  head['kernel'] = jax.random.normal(jax.random.key(1), head['kernel'].shape)
   return types.SimpleNamespace(
     tasks={'reconstruct': tasks.Reconstruct()},
     module=module,
     preprocessor=preprocessor,
     prepare=preprocessor.prepare,
     apply=lambda make, batch, **settings: make(module, **settings)(
-      nn.meta.unbox(made['params']), batch
+      made['params'], batch
     ),
   )
 
