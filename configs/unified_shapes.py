@@ -67,6 +67,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     eval_every=2000,
     checkpoint_every=2000,
     keep_best='',
+    # That of configs/vqa_shapes.py is the same, and draws nothing.
+    blind_baseline=False,
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
