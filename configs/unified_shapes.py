@@ -6,7 +6,9 @@ Train the tokens of images first (`configs/tokenize_shapes.py`), then
     --workdir=runs/unified_shapes \
     --config.init_from=autoencoder=runs/tokenize_shapes
 
-Not yet run whole.
+Not yet run whole: on 2026-11-30, jax 0.10.2, 3 steps of 4 examples over the
+tokens of an autoencoder that had learnt nothing showed that it trains, writes,
+draws and is evaluated; nothing is known of its quality.
 """
 
 import ml_collections
