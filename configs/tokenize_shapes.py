@@ -9,8 +9,9 @@ dB PSNR and 0.67 SSIM on test, next to 17.7 dB of one color an image, and uses
 4% of the codes; `:runlocal,vq` with a batch of 32, 300 steps,
 codebook.decay=0.95, lr=3e-3 and no weight decay 20.3 dB, and 89%. Objects are
 at their places, in their sizes, all brown. That was before the decoder's last
-convolution started at zero; what keeps colors out in so few steps is not known:
-on one batch, they are learnt within 200.
+convolution started at zero. Since then, `:runlocal` with a batch of 32 and 600
+steps was looked at on the way: brown at step 150 (20.0 dB on validation, 17.3
+of one color an image), blue or orange at step 300 (21.5 dB).
 """
 
 import ml_collections
