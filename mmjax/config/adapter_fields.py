@@ -31,4 +31,13 @@ ADAPTER = {
     'dtype of the frozen parameters beside adapters',
     choices=('float32', 'bfloat16'),
   ),
+  'quantize': Field(
+    'str',
+    '',
+    "how kernels of frozen dense layers are stored (QLoRA); '': in frozen_dtype",
+    choices=('', 'int8', 'nf4'),
+  ),
+  'double_quantize': Field(
+    'bool', False, 'whether to quantise the scales of quantised kernels too'
+  ),
 }

@@ -144,11 +144,17 @@ class ChatTemplate:
     """Whether a content may be a text."""
     return self._writes(_PROBE)
 
-  def make_content(self, items: Sequence[str | Message]) -> Any:
+  def make_content(
+    self, items: Sequence[str | Message], placeholder: str = ''
+  ) -> Any:
     """A message's content in the form that the template reads.
+
+    A template of texts alone, as a language model without images has, gets an
+    image as its placeholder on a line of its own (Liu et al. 2023, table 2).
 
     Args:
       items: texts, and parts such as {'type': 'image'}, in their order.
+      placeholder: token that stands for an image; '' for none.
 
     Raises:
       ConfigError: for a part in a template that reads texts alone.
@@ -156,6 +162,9 @@ class ChatTemplate:
     parts = [item for item in items if not isinstance(item, str)]
     if not parts and self.takes_texts:
       return ' '.join(map(str, items))
+    if placeholder and self.takes_texts and not self.takes_parts:
+      if all(part.get('type') == 'image' for part in parts):
+        return '\n'.join(i if isinstance(i, str) else placeholder for i in items)
     if not self.takes_parts:
       kinds = ', '.join(str(part.get('type')) for part in parts) or 'text'
       raise ConfigError(

@@ -13,6 +13,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
+from mmjax.nn import quantized
 from mmjax.types import Array, DropRate, LayerIndex, Remat, Size, Tokens
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
@@ -245,8 +246,8 @@ class PatchEmbedding(nn.Module):
   def _check_channels(self, size: int) -> None:
     if not self.has_variable('params', 'projection'):
       return
-    kernel = self.get_variable('params', 'projection')['kernel']
-    have = nn.meta.unbox(kernel).shape[0]
+    params = nn.meta.unbox(self.get_variable('params', 'projection'))
+    have = quantized.as_plain(params)['kernel'].shape[0]
     if have != size:
       channels = [number // self.patch_size**2 for number in (size, have)]
       raise ConfigError(

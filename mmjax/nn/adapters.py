@@ -26,7 +26,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.ops import tree_paths
+from mmjax.nn import quantized
+from mmjax.ops import quantization, tree_paths
 from mmjax.parallel import products
 from mmjax.types import Array, Params
 
@@ -62,7 +63,12 @@ class Lora:
     return self.alpha / root
 
 
-def project(layer: nn.Module, x: Array, kernel: Array, axes: int = 1) -> Array:
+def project(
+  layer: nn.Module,
+  x: Array,
+  kernel: Array | quantization.Packed,
+  axes: int = 1,
+) -> Array:
   """The product of activations with a layer's kernel and its adapter, if any.
 
   In training, that is with an rng 'dropout', the adapter's dropout is on.
@@ -70,13 +76,13 @@ def project(layer: nn.Module, x: Array, kernel: Array, axes: int = 1) -> Array:
   Args:
     layer: the layer that has the kernel, and calls this.
     x: activations [..., *inputs].
-    kernel: [*inputs, *outputs], of the same dtype.
+    kernel: [*inputs, *outputs], of the same dtype or quantised.
     axes: number of the kernel's axes of inputs.
 
   Returns:
     The product [..., *outputs], without a bias.
   """
-  y = products.project(x, kernel, axes)
+  y = quantized.project(x, kernel, axes)
   if not layer.has_variable('params', A):
     return y
   leaf = lambda name: layer.get_variable('params', name)
@@ -92,7 +98,7 @@ def project(layer: nn.Module, x: Array, kernel: Array, axes: int = 1) -> Array:
   norm = jax.lax.stop_gradient(_column_norms(kernel, a, b, scale))
   ratio = (leaf(MAGNITUDE) / norm).astype(x.dtype)  # [*outputs]
   ratio = jnp.expand_dims(ratio, range(y.ndim - ratio.ndim))
-  base = products.project(x, kernel, axes) if drops else y
+  base = quantized.project(x, kernel, axes) if drops else y
   return y + (ratio - 1) * base + ratio * change
 
 
@@ -203,10 +209,11 @@ def find_magnitudes(params: Params) -> dict[str, Array]:
     parent, _, name = path.rpartition('/')
     if name == MAGNITUDE:
       own = _of_layer(leaves, parent)
-      norms = _column_norms
-      if own[SCALE].ndim:
-        norms = jax.vmap(norms)
-      out[path] = norms(own['kernel'], own[A], own[B], own[SCALE])
+      parts = own['kernel'], own[A], own[B], own[SCALE]
+      norms = lambda of_layer: _column_norms(*of_layer)
+      # One layer at a time, as the sum of the matrices is in float32.
+      is_stack = own[SCALE].ndim > 0
+      out[path] = jax.lax.map(norms, parts) if is_stack else norms(parts)
   return out
 
 
@@ -231,13 +238,15 @@ def split(params: Params) -> tuple[Params, Params]:
 def merge(params: Params) -> Params:
   """Merges adapters into their kernels, which keep their dtype.
 
+  Quantised kernels become float32.
+
   Args:
     params: parameters, with adapters or without.
 
   Returns:
     Parameters without adapters, of a model that computes the same.
   """
-  leaves = tree_paths.flatten(params)
+  leaves = tree_paths.flatten(quantized.dequantize(params))
   out = {path: leaf for path, leaf in leaves.items() if not is_adapter(path)}
   for path in leaves:
     parent, _, name = path.rpartition('/')
@@ -266,7 +275,10 @@ def _axis_names(leaf: Any) -> tuple[str | None, ...]:
 def _of_layer(leaves: Mapping[str, Any], parent: str) -> dict[str, Any]:
   """The kernel of a layer and the leaves of its adapter, by name."""
   names = ('kernel', *LEAVES)
-  return {n: leaves[p] for n in names if (p := f'{parent}/{n}') in leaves}
+  own = {n: leaves[p] for n in names if (p := f'{parent}/{n}') in leaves}
+  if 'kernel' not in own:
+    own['kernel'] = quantized.get(leaves, parent)
+  return own
 
 
 def _merge(own: Mapping[str, Array]) -> Array:
@@ -278,15 +290,19 @@ def _merge(own: Mapping[str, Array]) -> Array:
   return total.astype(kernel.dtype)
 
 
-def _add(kernel: Array, a: Array, b: Array, scale: Array) -> Array:
+def _add(
+  kernel: Array | quantization.Packed, a: Array, b: Array, scale: Array
+) -> Array:
   """kernel + scale * a @ b in float32."""
   exact = jax.lax.Precision.HIGHEST
   a, b = a.astype(jnp.float32), b.astype(jnp.float32)
   change = scale * jnp.tensordot(a, b, 1, precision=exact)
-  return kernel.astype(jnp.float32) + change
+  return quantized.as_array(kernel) + change
 
 
-def _column_norms(kernel: Array, a: Array, b: Array, scale: Array) -> Array:
+def _column_norms(
+  kernel: Array | quantization.Packed, a: Array, b: Array, scale: Array
+) -> Array:
   """Norms over the inputs of kernel + scale * a @ b: [*outputs] float32."""
   total = _add(kernel, a, b, scale)
   return jnp.sqrt(jnp.sum(total**2, axis=tuple(range(a.ndim - 1))))

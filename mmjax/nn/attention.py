@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters, norm
+from mmjax.nn import adapters, norm, quantized
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import (
@@ -329,13 +329,9 @@ class WidthToHeads(nn.Module):
     """Maps [B, N, D] to [B, N, H, K]."""
     shape = (x.shape[-1], self.num_heads, self.head_dim)
     init = nn.initializers.xavier_uniform(in_axis=0, out_axis=(1, 2))
-    kernel = self.param(
-      'kernel',
-      nn.with_logical_partitioning(init, ('embed', self.axis, 'head_dim')),
-      shape,
-      jnp.float32,
-    )
-    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    init = nn.with_logical_partitioning(init, ('embed', self.axis, 'head_dim'))
+    kernel = quantized.find_kernel(self, init, shape)
+    x, kernel, _ = quantized.promote(x, kernel, None, self.dtype)
     y = adapters.project(self, x, kernel)  # [B, N, H, K]
     y = kept.name(y, kept.PROJECTION)
     if self.use_bias:
@@ -370,13 +366,9 @@ class HeadsToWidth(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps [B, N, H, K] to [B, N, D]."""
     init = nn.initializers.xavier_uniform(in_axis=(0, 1), out_axis=2)
-    kernel = self.param(
-      'kernel',
-      nn.with_logical_partitioning(init, ('heads', 'head_dim', 'embed')),
-      (*x.shape[-2:], self.width),
-      jnp.float32,
-    )
-    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    init = nn.with_logical_partitioning(init, ('heads', 'head_dim', 'embed'))
+    kernel = quantized.find_kernel(self, init, (*x.shape[-2:], self.width))
+    x, kernel, _ = quantized.promote(x, kernel, None, self.dtype)
     y = adapters.project(self, x, kernel, axes=2)  # [B, N, D]
     y = kept.name(y, kept.PROJECTION)
     if self.use_bias:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,18 +75,28 @@ def select_like(tree: Params, like: Params) -> Params:
   return unflatten({path: leaves[path] for path in flatten(like)})
 
 
-def put(tree: Params, like: Params) -> Params:
+def put(
+  tree: Params,
+  like: Params,
+  convert: Callable[[str, Any], Any] = lambda path, leaf: leaf,
+) -> Params:
   """The leaves at the paths of another tree, as that has them.
 
   Args:
     tree: tree of dicts of arrays.
     like: tree of `jax.ShapeDtypeStruct`; its dtypes and, if set, shardings are
       those of the result.
+    convert: function from the path of a leaf and the leaf to what the result
+      has in its place.
   """
   return jax.tree.map(
-    lambda wanted, leaf: jax.device_put(
-      leaf.astype(wanted.dtype), getattr(wanted, 'sharding', None)
+    lambda path, wanted, leaf: convert(
+      path,
+      jax.device_put(
+        leaf.astype(wanted.dtype), getattr(wanted, 'sharding', None)
+      ),
     ),
+    names(like),
     like,
     select_like(tree, like),
   )

@@ -25,12 +25,27 @@ RULES = (
   ('kv_heads', 'tensor'),
   ('mlp', 'tensor'),
   ('vocab', 'tensor'),
+  ('embed_blocks', 'fsdp'),  # Of quantised kernels.
+  ('mlp_blocks', 'tensor'),
   ('embed', 'fsdp'),
   ('conv', 'fsdp'),  # Output channels of convolutions.
   ('head_dim', None),
   ('norm', None),
   ('layers', None),
 )
+
+
+_BLOCKS = '_blocks'
+
+
+def name_blocks(name: str | None) -> str | None:
+  """Logical name of the blocks of an axis that is quantised in blocks.
+
+  >>> name_blocks('embed'), name_blocks('head_dim')
+  ('embed_blocks', None)
+  """
+  known = [rule for rule, _ in RULES]
+  return f'{name}{_BLOCKS}' if f'{name}{_BLOCKS}' in known else None
 
 
 def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
@@ -97,12 +112,15 @@ def _partition(
   """The partition spec of a parameter, and errors for indivisible axes.
 
   Key-value heads that are fewer than the shards of the query heads are
-  replicated, since each shard needs them.
+  replicated, since each shard needs them; and so are blocks of quantised
+  kernels whose number the mesh does not divide.
   """
   entries, errors = [], []
   for name, length, entry in zip(names, shape, spec(names), strict=True):
     shards = _num_shards(entry, mesh)
-    replicated = name == 'kv_heads' and shards % length == 0
+    replicated = (name == 'kv_heads' and shards % length == 0) or (
+      name is not None and name.endswith(_BLOCKS)
+    )
     if length % shards and not replicated:
       axes = (entry,) if isinstance(entry, str) else entry
       sizes = ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)

@@ -6,7 +6,7 @@ A table is a list of rules, one for each parameter, for loading and for saving.
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -149,6 +149,7 @@ def load(
   rules: Sequence[Rule],
   source: Source,
   target: Params,
+  convert: Callable[[str, Any], Any] = lambda path, leaf: leaf,
   *,
   skip: Sequence[str] = (),
 ) -> Params:
@@ -159,10 +160,12 @@ def load(
     source: tensors of the checkpoint.
     target: tree of `jax.ShapeDtypeStruct` with the shapes, types and, if set,
       shardings of the parameters.
+    convert: function from the path of a parameter and the parameter to what
+      the result has in its place.
     skip: patterns of the names of tensors that hold no parameter.
 
   Returns:
-    The parameters, read one tensor at a time.
+    The parameters, read and converted one at a time.
 
   Raises:
     ConfigError: if a tensor is missing, left over or has another shape, with
@@ -197,7 +200,10 @@ def load(
       )
     )
   return tree_paths.unflatten(
-    {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
+    {
+      path: convert(path, _read(by_path[path], source, leaf))
+      for path, leaf in leaves.items()
+    }
   )
 
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters
+from mmjax.nn import adapters, quantized
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
@@ -236,14 +236,17 @@ def load(config: Any, target: Params) -> Params:
       left out, as they start anew.
 
   Returns:
-    Parameters by path, 'image/...', for those that have a source.
+    Parameters by path, 'image/...', for those that have a source. Kernels that
+    `target` has quantised are quantised one at a time, as they are read.
 
   Raises:
     ConfigError: if the model lacks a parameter of the source's, or it has
       another shape; all are named.
   """
   target, _ = adapters.split(target)
-  wanted, found, wrong = tree_paths.flatten(target), {}, []
+  packed = quantized.find(target)
+  wanted = tree_paths.flatten(quantized.as_plain(target))
+  found, known, wrong = {}, set(), []
   for start, pairs in _pair_paths(config, wanted):
     source = start.source
     shapes = tree_paths.flatten(source.shapes)
@@ -260,11 +263,17 @@ def load(config: Any, target: Params) -> Params:
     chosen = tree_paths.unflatten(
       {theirs: wanted[ours] for theirs, ours in pairs.items()}
     )
-    read = tree_paths.flatten(
-      weight_source.with_init_from_errors(source.read, chosen)
+    quantize = lambda path, leaf, pairs=pairs: quantized.quantize_chosen(
+      packed, pairs[path], leaf
     )
-    found |= {ours: read[theirs] for theirs, ours in pairs.items()}
-    new = [p for p in wanted if p.startswith(start.below) and p not in found]
+    read = weight_source.with_init_from_errors(source.read, chosen, quantize)
+    for path, leaf in tree_paths.flatten(read).items():
+      kernel, _, name = path.rpartition('/')
+      # Of a quantised kernel, there are several leaves.
+      ours = pairs[path] if path in pairs else f'{pairs[kernel]}_{name}'
+      found[ours] = leaf
+    known |= set(pairs.values())
+    new = [p for p in wanted if p.startswith(start.below) and p not in known]
     if new:
       listed = ', '.join(new[:3]) + (', ...' if new[3:] else '')
       hosts.log(
@@ -368,10 +377,11 @@ def published(
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.build_module(config, jnp.dtype(dtype))
   theirs = tree_paths.flatten(checkpoint.shapes(module, family.inputs(config)))
-  ours, _ = adapters.split(run.params)
+  whole = quantized.dequantize(run.params, param_dtype)
+  ours, _ = adapters.split(whole)
   if theirs.keys() != tree_paths.flatten(ours).keys():
     return None  # It has more, such as a classifier of answers.
-  params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
+  params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), whole)
   size = checkpoint.check_preprocessing(family, module, config, small)
   model = family.model_class(module, params, config, small, size)
   patterns = run.config.adapter.train if run.config.adapter.layers else ()

@@ -17,6 +17,7 @@ from mmjax.data import chat_tokenizers, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.errors import ConfigError, suggest_folder
 from mmjax.models import from_config
+from mmjax.nn import quantized
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
@@ -55,7 +56,8 @@ class Run:
   is_ema: bool
 
   def __repr__(self) -> str:
-    number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    whole = quantized.as_plain(self.params)
+    number = sum(leaf.size for leaf in jax.tree.leaves(whole))
     return (
       f'<run of {self.config.experiment or "mmjax"}, step {self.step}: '
       f'{type(self.module).__name__}, '

@@ -15,7 +15,7 @@ import tokenizers
 from mmjax import encoders, errors, models
 from mmjax.config import components
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters
+from mmjax.nn import adapters, quantized
 from mmjax.ops import tree_paths
 from mmjax.pretrained import (
   base,
@@ -80,7 +80,8 @@ class WeightSource:
     module: its module.
     data: settings of `data` that it was trained with.
     shapes: of its parameters.
-    read: shapes, with shardings -> parameters.
+    read: shapes, with shardings, and `convert` of `tree_paths.put` ->
+      parameters.
     files: the small files of a published model, by name.
     tables: the models and parts that its config can name.
     note: what the user should know.
@@ -96,7 +97,7 @@ class WeightSource:
   module: nn.Module
   data: Mapping[str, Any]
   shapes: Params
-  read: Callable[[Params], Params]
+  read: Callable[..., Params]
   files: Mapping[str, bytes]
   tables: models.Tables = models.BUILT_IN
   note: str = ''
@@ -231,10 +232,10 @@ def _open_run(folder: Path) -> WeightSource:
   data = {name: run.config.data[name] for name in names}
   data['tokenizer'] = str(folder / 'tokenizer.json')
 
-  def read(shapes: Params) -> Params:
+  def read(shapes: Params, *convert: Any) -> Params:
     # Read at each call: the arrays become those of a state, which donates them.
     return tree_paths.put(
-      adapters.merge(checkpoints.load_params(folder)), shapes
+      adapters.merge(checkpoints.load_params(folder)), shapes, *convert
     )
 
   return WeightSource(
@@ -244,7 +245,7 @@ def _open_run(folder: Path) -> WeightSource:
     tables=components.of(run.config).tables,
     shapes=jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-      adapters.split(run.params)[0],
+      quantized.as_plain(adapters.split(run.params)[0]),
     ),
     read=read,
     files={
@@ -267,9 +268,9 @@ def _open_adapter(folder: Path) -> WeightSource:
   config = with_init_from_errors(peft_config.read, folder)
   base_folder = with_init_from_errors(checkpoint.find_base, folder, config)
 
-  def read(shapes: Params) -> Params:
+  def read(shapes: Params, *convert: Any) -> Params:
     return tree_paths.put(
-      adapters.merge(checkpoint.load(folder).params), shapes
+      adapters.merge(checkpoint.load(folder).params), shapes, *convert
     )
 
   return dataclasses.replace(_open(base_folder), folder=folder, read=read)
@@ -303,13 +304,13 @@ def _open_published(folder: Path) -> WeightSource:
     ):
       data['bos'] = module.bos_id  # Not what its tokenizer starts texts with.
 
-  def read(shapes: Params) -> Params:
+  def read(shapes: Params, *convert: Any) -> Params:
     # Of a part alone, what belongs to others is left where it is.
     wanted = tree_paths.flatten(shapes)
     rules = [r for r in family.rules(config) if r.ours in wanted]
     whole = len(rules) == len(family.rules(config))
     skip = family.ignored_patterns if whole else ('.*',)
-    return keys.load(rules, source, shapes, skip=skip)
+    return keys.load(rules, source, shapes, *convert, skip=skip)
 
   return WeightSource(
     folder=folder,

@@ -1,7 +1,7 @@
 """Which parameters a run trains: all, those not frozen, or adapters."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters
-from mmjax.ops import tree_paths
+from mmjax.nn import adapters, quantized
+from mmjax.ops import quantization, tree_paths
 from mmjax.parallel import hosts
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
@@ -34,9 +34,8 @@ def find_trained(config: Any, params: Params) -> Any:
 
   def trained(path: str, is_named: bool, is_frozen: bool) -> bool:
     own = adapters.is_trained(path)
-    return (own or (is_named and not adapters.is_adapter(path))) and (
-      not is_frozen
-    )
+    is_fixed = adapters.is_adapter(path) or quantized.is_packed(path)
+    return (own or (is_named and not is_fixed)) and not is_frozen
 
   return jax.tree.map(trained, tree_paths.names(params), named, frozen)
 
@@ -52,13 +51,14 @@ def extend(
     boxed: of `state.shapes`.
 
   Returns:
-    The shapes with adapters, frozen parameters in `adapter.frozen_dtype`, and
-    the function that makes such parameters of a key and the model's. Without
+    The shapes with adapters, frozen parameters in `adapter.frozen_dtype` or
+    quantised, and the function that makes such parameters of a key and the
+    model's; of quantised ones it makes zeros, as `init_from` has them. Without
     adapters the same shapes and None.
 
   Raises:
-    ConfigError: if a pattern matches no layer that can have an adapter, or
-      nothing is there to adapt.
+    ConfigError: if a pattern matches no layer that can have an adapter, nothing
+      is there to adapt, or only the scales of quantised kernels are quantised.
   """
   if not config.adapter.layers:
     return boxed, None
@@ -68,8 +68,8 @@ def extend(
       'adapters change trained weights, which stay as they are; name the model '
       'to start from, or train all parameters with adapter.layers=()'
     )
-  lora = _settings(config)
-  shapes = adapters.make_shapes(boxed, _choose_layers(config, experiment), lora)
+  lora, layers = _settings(config), _record_layers(experiment)
+  shapes = adapters.make_shapes(boxed, _choose_layers(config, layers), lora)
   whole = adapters.flatten_boxed(boxed) | adapters.flatten_boxed(shapes)
   tree_paths.check('adapter.train', config.adapter.train, nn.meta.unbox(boxed))
   extended = tree_paths.unflatten(whole)
@@ -80,10 +80,15 @@ def extend(
 
   def adapt(key: Array, params: Params) -> Params:
     own = adapters.draw(key, nn.meta.unbox(shapes), params, lora)
-    return cast(tree_paths.overlay(params, own))
+    return _replace(
+      cast(tree_paths.overlay(params, own)), packed, quantized.zeros(packed)
+    )
 
   values = jax.eval_shape(cast, nn.meta.unbox(extended))
-  return nn.meta.replace_boxed(extended, values), adapt
+  extended = nn.meta.replace_boxed(extended, values)
+  boxes = _find_packed(config, layers, extended, tree_paths.flatten(kept))
+  packed = nn.meta.unbox(boxes)
+  return _replace(extended, boxes, _join(boxes)), adapt
 
 
 def check_read(
@@ -158,12 +163,17 @@ def _settings(config: Any) -> adapters.Lora:
   )
 
 
-def _choose_layers(
-  config: Any, experiment: Experiment
-) -> dict[str, tuple[int, int]]:
-  """The layers that `adapter.layers` names, with the axes of their kernels."""
+def _record_layers(experiment: Experiment) -> dict[str, tuple[int, int]]:
+  """The layers that can have an adapter, with the axes of their kernels."""
   with adapters.record_layers() as layers:
     state_lib.shapes(experiment.model, experiment.init_batch)
+  return layers
+
+
+def _choose_layers(
+  config: Any, layers: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+  """The layers that `adapter.layers` names."""
   named = {path: path for path in layers}
   tree_paths.check(
     'adapter.layers', config.adapter.layers, tree_paths.unflatten(named)
@@ -186,3 +196,54 @@ def _cast_frozen(
 
   leaves = tree_paths.flatten(params)
   return tree_paths.unflatten({p: cast(p, leaf) for p, leaf in leaves.items()})
+
+
+def _find_packed(
+  config: Any,
+  layers: Mapping[str, tuple[int, int]],
+  boxed: Params,
+  trained: Mapping[str, bool],
+) -> dict[str, quantization.Packed]:
+  """Shapes of the kernels that are quantised, by the paths of their layers."""
+  kind, double = config.adapter.quantize, config.adapter.double_quantize
+  if not kind:
+    if double:
+      raise ConfigError(
+        'adapter.double_quantize=True quantises the scales of quantised '
+        "kernels, but adapter.quantize is ''; set it to "
+        f'{" or ".join(map(repr, quantization.KINDS))}'
+      )
+    return {}
+  leaves, packed = adapters.flatten_boxed(boxed), {}
+  for path, axes in layers.items():
+    if not trained[f'{path}/kernel']:
+      kernel = leaves[f'{path}/kernel']
+      packed[path] = quantized.make_shapes(kernel, *axes, kind, double=double)
+  whole = [path for path, shapes in packed.items() if shapes is None]
+  if whole:
+    hosts.log(
+      f'adapter.quantize={kind!r}: kernels whose number of inputs no even '
+      f'number from 16 to 64 divides stay in {config.adapter.frozen_dtype}: '
+      + ', '.join(whole)
+    )
+  return {path: shapes for path, shapes in packed.items() if shapes is not None}
+
+
+def _join(packed: Mapping[str, quantization.Packed]) -> dict[str, Any]:
+  """The leaves of quantised kernels by their paths."""
+  return {
+    path: leaf
+    for layer, shapes in packed.items()
+    for path, leaf in quantized.to_leaves(layer, shapes).items()
+  }
+
+
+def _replace(
+  params: Params, layers: Iterable[str], leaves: Mapping[str, Any]
+) -> Params:
+  """The tree with other leaves instead of the kernels of some layers."""
+  kernels = {f'{layer}/kernel' for layer in layers}
+  kept = adapters.flatten_boxed(params)
+  return tree_paths.unflatten(
+    {p: leaf for p, leaf in kept.items() if p not in kernels} | dict(leaves)
+  )

