@@ -80,6 +80,8 @@ def project(x: Array, kernel: Array | Packed, axes: int = 1) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _project(axes: int, x: Array, packed: Packed) -> Array:
+  # XLA would otherwise compute the kernels of many layers ahead.
+  packed, x = jax.lax.optimization_barrier((packed, x))
   return products.project(x, quantization.dequantize(packed, x.dtype), axes)
 
 
@@ -88,7 +90,7 @@ def _forward(axes: int, x: Array, packed: Packed) -> tuple[Array, Packed]:
 
 
 def _backward(axes: int, packed: Packed, grad: Array) -> tuple[Array, None]:
-  # XLA would otherwise keep the forward pass's kernel until here.
+  # It would also keep the forward pass's kernel until here.
   packed, grad = jax.lax.optimization_barrier((packed, grad))
   kernel = quantization.dequantize(packed, grad.dtype)
   rows = grad.shape[: grad.ndim - (kernel.ndim - axes)]

@@ -147,7 +147,7 @@ def dequantize(packed: Packed, dtype: Any = jnp.float32) -> Array:
   if packed.kind == 'int8':
     values = packed.codes.astype(jnp.float32) * (scales / 127)
   else:
-    values = _look_up(_unpack_pairs(packed.codes, axis)) * scales
+    values = _look_up(packed.codes, axis) * scales
   return values.reshape(packed.shape).astype(dtype)
 
 
@@ -172,13 +172,17 @@ def _unpack_pairs(codes: Array, axis: int) -> Array:
   return pairs.reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
 
 
-def _look_up(numbers: Array) -> Array:
-  """The values of `NF4` with some numbers, in float32.
+def _look_up(codes: Array, axis: int) -> Array:
+  """The values of `NF4` that pairs of numbers stand for, in float32.
 
   By a tree of selects on the four bits, which the compiler makes a part of what
   surrounds it; gathering from a table would be slow on accelerators.
   """
-  values: list[Any] = [jnp.float32(value) for value in NF4]
+  # In a loop over layers, the values must not look the same in each: XLA for
+  # CPUs would broadcast each of them to the shape of a kernel before the loop.
+  table = jnp.asarray(NF4, jnp.float32)
+  table, codes = jax.lax.optimization_barrier((table, codes))
+  numbers, values = _unpack_pairs(codes, axis), list(table)
   for bit in range(int(math.log2(len(NF4)))):
     is_set = (numbers >> bit) & 1 == 1
     values = [

@@ -15,7 +15,7 @@ from mmjax import pretrained
 from mmjax.cli import main as cli
 from mmjax.config import settings
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters
+from mmjax.nn import adapters, quantized
 from mmjax.ops import tree_paths
 from mmjax.runs import checkpoints, init_from, rebuild
 from mmjax.training import runner
@@ -94,6 +94,45 @@ def test_a_run_resumes_exactly(adapted, make_config, tmp_path):
       checkpoints.load_params(tmp_path, ema=ema),
       checkpoints.load_params(adapted, ema=ema),
     )
+
+
+@pytest.mark.slow
+def test_quantised_kernels_are_kept_resumed_and_merged(make_config, tmp_path):
+  quantize = {'quantize': 'nf4', 'double_quantize': True}
+  for folder, steps in (('straight', [2]), ('resumed', [1, 2])):
+    for number in steps:
+      config = make_config(GOLDEN / 'clip')
+      _train(_with_adapters(config, number, **quantize), tmp_path / folder)
+  run = rebuild.load(tmp_path / 'resumed')
+  same(run.params, rebuild.load(tmp_path / 'straight').params)
+  packed = quantized.find(run.params)
+  clip = tree_paths.flatten(pretrained.load(GOLDEN / 'clip').params)
+  for layer, kernel in packed.items():
+    want = clip[f'{layer}/kernel']
+    assert kernel.kind == 'nf4' and kernel.scales.dtype == np.uint8
+    distance = np.abs(quantized.as_array(kernel) - want)
+    # Half of the largest distance of two values of NF4.
+    assert distance.max() <= 0.17 * np.abs(want).max()
+  dense = {p for p in clip if p.endswith(('/query/kernel', '/up/kernel'))}
+  assert dense == {f'{p}/kernel' for p in packed} & dense
+  assert 'image/blocks/layers/attention/query' in packed
+  opened = mmjax.load(tmp_path / 'resumed')
+  want = tree_paths.flatten(adapters.merge(run.params))
+  got = tree_paths.flatten(adapters.merge(opened.params))
+  assert got.keys() == clip.keys()
+  for path, leaf in got.items():
+    np.testing.assert_allclose(leaf, want[path], rtol=0, atol=1e-5)
+  np.testing.assert_allclose(
+    opened.encode_text(TEXTS), run.encode_text(TEXTS), rtol=0, atol=1e-4
+  )
+  config = init_from.resolve(
+    settings.complete(make_config(tmp_path / 'resumed'))
+  )
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32),
+    adapters.split(opened.params)[0],
+  )
+  same(init_from.load(config, shapes), want)
 
 
 @pytest.fixture(scope='module')

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from mmjax import decoders, models
+from mmjax import nn as mnn
 from mmjax.config import settings
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters
+from mmjax.nn import adapters, quantized
+from mmjax.ops import tree_paths
 from mmjax.parallel import mesh, vocabulary
 from mmjax.training import adapting, optimizer, step
 from mmjax.training import state as state_lib
@@ -110,7 +112,8 @@ class _Next:
     return loss, {}
 
 
-def test_no_gradient_and_no_float32_copy_of_two_billion_frozen_weights():
+@pytest.mark.parametrize('quantize', ['', 'nf4'])
+def test_no_gradient_and_no_copy_of_two_billion_frozen_weights(quantize):
   decoder = decoders.TextDecoder(
     49157,
     2048,
@@ -128,7 +131,12 @@ def test_no_gradient_and_no_float32_copy_of_two_billion_frozen_weights():
     'text': np.zeros((1, 67), np.int32),
     'text_mask': np.ones((1, 67), bool),
   }
-  config = _config(layers=('attention/(query|value)', 'mlp/down'), dora=True)
+  config = _config(
+    layers=('attention/(query|value)', 'mlp/down'),
+    dora=True,
+    quantize=quantize,
+    double_quantize=bool(quantize),
+  )
   boxed = state_lib.shapes(model, batch)
   experiment = types.SimpleNamespace(model=model, init_batch=batch)
   boxed, adapt = adapting.extend(config, experiment, boxed)
@@ -158,20 +166,51 @@ def test_no_gradient_and_no_float32_copy_of_two_billion_frozen_weights():
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree
   )
   text = jax.jit(update).lower(shapes(plan.abstract), shapes(batch)).as_text()
-  number = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+  whole = quantized.as_plain(params)
+  number = sum(math.prod(x.shape) for x in jax.tree.leaves(whole))
   assert number > 1.7e9
-  # The largest arrays by type: of a layer at most in float32.
+  # The largest arrays by type: of a layer at most in float32, and where kernels
+  # are quantised, of a layer and of the words in bfloat16.
   largest = {'bf16': 0, 'f32': 0}
   for sizes, dtype in re.findall(r'tensor<((?:\d+x)+)(bf16|f32)>', text):
     size = math.prod(map(int, sizes[:-1].split('x')))
     largest[dtype] = max(largest[dtype], size)
-  assert largest['bf16'] == 24 * 2048 * 8192
+  words = 49157 * 2048
+  assert largest['bf16'] == (words if quantize else 24 * 2048 * 8192)
   assert largest['f32'] <= 2048 * 8192
-  # Neither are gradients of frozen kernels stacked in bfloat16.
+  if quantize:
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+    assert held < 2 * words + 0.53 * (number - words) + 4 * 0.02 * number
+  # Neither are frozen kernels or their gradients stacked.
   made = re.findall(r'stablehlo\.(?:dynamic_update_slice|pad).*', text)
-  assert made and not any('24x2048x8192' in line for line in made)
+  stacks = '24x2048x8192', '24x32x32x8192'
+  assert made and not any(shape in line for line in made for shape in stacks)
   held = sum(
     x.size * x.dtype.itemsize
     for x in jax.tree.leaves((plan.abstract.opt_state, plan.abstract.ema))
   )
   assert held < 0.01 * 4 * number
+
+
+def test_a_compiled_gradient_never_holds_all_quantised_kernels():
+  """Neither does the backward pass keep what the forward pass computed."""
+  module = mnn.Stack(8, 128, 2, 512, block={'mlp_bias': False}, remat='full')
+  x = jnp.ones((1, 2, 128))
+  with adapters.record_layers() as layers:
+    boxed = jax.eval_shape(
+      lambda key: module.init(key, x, train=False)['params'], jax.random.key(0)
+    )
+  boxes, packed = adapters.flatten_boxed(boxed), {}
+  for path, axes in layers.items():
+    shapes = quantized.make_shapes(
+      boxes.pop(f'{path}/kernel'), *axes, 'nf4', double=False
+    )
+    packed |= quantized.to_leaves(path, shapes)
+  params = nn.meta.unbox(tree_paths.unflatten(boxes | packed))
+
+  def loss(x, params):
+    return module.apply({'params': params}, x, train=False)[0].sum()
+
+  compiled = jax.jit(jax.grad(loss)).lower(x, params).compile()
+  of_layer = 4 * 128 * (4 * 128 + 2 * 512)  # Bytes in float32.
+  assert compiled.memory_analysis().temp_size_in_bytes < 3 * of_layer
