@@ -41,19 +41,21 @@ class Retrieval:
     batch_size: int,
     num_examples: int = 0,
     gallery_by: str = '',
+    score: str = 'cosine',
     name: str = 'retrieval',
   ):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
       embed: for each of two features, a function (params, batch with its
-        arrays) -> unit vectors [B, E].
+        arrays) -> unit vectors [B, E], or [B, N, E] for MaxSim.
       source: records with both fields.
       preprocessor: preprocessor that makes the features.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       gallery_by: metadata field whose values are the galleries; '' for one
         gallery.
+      score: 'cosine', or 'maxsim' of the first feature with the second.
       name: prefix of the metrics' names.
     """
     self._fields = tuple(embed)
@@ -65,6 +67,7 @@ class Retrieval:
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._gallery_by, self._name = gallery_by, name
+    self._uses_tokens = score == 'maxsim'
     self._shown: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
@@ -129,7 +132,10 @@ class Retrieval:
   ) -> Iterator[tuple[str, float]]:
     chosen = np.isin(owners, members)
     position = {index: i for i, index in enumerate(members)}
-    recalls = retrieval.recall_of_embeddings(
+    recall = retrieval.recall_of_embeddings
+    if self._uses_tokens:
+      recall = retrieval.recall_of_tokens
+    recalls = recall(
       queries[list(members)],
       items[chosen],
       np.asarray([position[i] for i in owners[chosen]]),
@@ -215,7 +221,10 @@ class Retrieval:
     candidates = np.flatnonzero(np.isin(owners, members))
     members = members[np.isin(members, owners)]  # Those with something to find.
     for i in members[:: max(1, len(members) // count)][:count]:
-      scores = items[candidates] @ queries[i]
+      if self._uses_tokens:
+        scores = retrieval.maxsim(queries[i : i + 1], items[candidates])[0]
+      else:
+        scores = items[candidates] @ queries[i]
       lines: list[contact_sheet.Line] = []
       for rank in np.argsort(-scores)[:5]:
         item = candidates[rank]

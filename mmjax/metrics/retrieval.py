@@ -52,6 +52,38 @@ def recall_at_k(
   return _summary(image_ranks, text_ranks, ks)
 
 
+def maxsim(
+  queries: Float[np.ndarray, 'I N D'], documents: Float[np.ndarray, 'T M D']
+) -> Float[np.ndarray, 'I T']:
+  """Scores by MaxSim (Faysse et al. 2024, equation 1), as means over queries.
+
+  The mean over a query's vectors of the largest inner product with one of the
+  document's. Vectors of zeros are padding.
+
+  Args:
+    queries: vectors [I, N, D].
+    documents: vectors [T, M, D].
+  """
+  padding = ~np.any(documents, axis=-1)  # [T, M]
+  scores = np.zeros((len(queries), len(documents)), np.float32)
+  for i, query in enumerate(queries):
+    query = query[np.any(query, axis=-1)]  # Those that are not padding.
+    if len(query):
+      products = np.einsum('nd,tmd->tnm', query, documents)
+      products[np.broadcast_to(padding[:, None], products.shape)] = -np.inf
+      scores[i] = products.max(axis=-1).mean(axis=-1)
+  return scores
+
+
+def recall_of_tokens(
+  images: Float[np.ndarray, 'I N D'],
+  texts: Float[np.ndarray, 'T M D'],
+  image_of_text: Int[np.ndarray, '_'] | None = None,
+) -> Recalls:
+  """Recall at k of `maxsim`, as `recall_at_k` has it."""
+  return recall_at_k(maxsim(images, texts), image_of_text)
+
+
 def recall_of_embeddings(
   images: Float[np.ndarray, 'I D'],
   texts: Float[np.ndarray, 'T D'],

@@ -16,6 +16,7 @@ from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.diffusion_transformer import DiT
 from mmjax.models.dual_encoder import DualEncoder
+from mmjax.models.embedder import VisionLanguageEmbedder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_autoencoder import ImageAutoencoder
 from mmjax.models.image_codes import ImageCodes
@@ -72,6 +73,7 @@ __all__ = [
   'Tables',
   'TextToText',
   'Unclip',
+  'VisionLanguageEmbedder',
   'build',
   'describe',
   'find_encoder_inputs',

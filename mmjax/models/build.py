@@ -17,7 +17,7 @@ from mmjax.errors import ConfigError, choose, suggest
 from mmjax.models import leftovers
 from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
-from mmjax.models.sizes import DataSizes, OutputSpec
+from mmjax.models.sizes import DataSizes, OutputSpec, describe_images
 from mmjax.models.tables import BUILT_IN, Tables
 
 if typing.TYPE_CHECKING:
@@ -48,6 +48,7 @@ _DERIVED = (
   'output_text',
   'output_images',
   'image_tokens',
+  'embedded',
   'masked_heads',
   'category_sizes',
   *_SPECIALS,
@@ -89,7 +90,7 @@ def build(
     'num_answers': data.num_answers,
     'output_sizes': dict(outputs.sizes),
     'output_text': outputs.text,
-    **_describe_images(data, outputs),
+    **describe_images(data, outputs),
     'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),
     **data.special_ids,
@@ -124,15 +125,6 @@ def build(
       settings.pop('encoders', None) or {}, data.features, derived, tables
     )
   return _make(cls, settings, 'model', derived, parts)
-
-
-def _describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
-  """The fields of a model that describe the images in conversations."""
-  feature = data.features.get(outputs.text)
-  return {
-    'output_images': tuple(getattr(feature, 'image_names', ())),
-    'image_tokens': getattr(feature, 'image_tokens', 0),
-  }
 
 
 def _build_encoders(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -46,6 +46,7 @@ class OutputSpec:
     text: the text feature that a model writes; '' for none.
     masked_heads: settings of heads by feature of which a model predicts hidden
       parts.
+    embedded: features that a model embeds.
   """
 
   sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -53,3 +54,17 @@ class OutputSpec:
   masked_heads: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict
   )
+  embedded: Sequence[str] = ()
+
+
+def describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
+  """The fields of a model that describe the images in conversations."""
+  feature = data.features.get(outputs.text)
+  find = lambda name: tuple(
+    getattr(data.features.get(name), 'image_names', ())
+  )
+  return {
+    'embedded': {name: find(name) for name in outputs.embedded},
+    'output_images': tuple(getattr(feature, 'image_names', ())),
+    'image_tokens': getattr(feature, 'image_tokens', 0),
+  }

@@ -8,6 +8,7 @@ from mmjax.models import (
   contrastive_captioner,
   diffusion_transformer,
   dual_encoder,
+  embedder,
   encoder_decoder,
   image_autoencoder,
   image_first,
@@ -23,6 +24,7 @@ from mmjax.models.parts import PARTS, Part
 
 MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
+  'embedder': embedder.VisionLanguageEmbedder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'image_first': image_first.ImageFirstVisionLanguage,

@@ -177,9 +177,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       batch |= {
         key: batch[key][:, :-1] for key in batch if key.startswith('text')
       }
-    x, levels = self._embed_levels(batch, train=train)  # [B, T, D]
-    mask = _get_text_mask(batch)
     if self.encoder is not None:
+      x, mask = self.embed_words(batch, train=train), _get_text_mask(batch)
       answer_mask = batch.get('answer_mask')
       logits = self.decoder(
         batch['answer'][:, :-1],
@@ -188,6 +187,14 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         train=train,
       )
       return {'answer_token_logits': logits}
+    x, _ = self.transform(batch, train=train)
+    name = self.output_text or 'text'
+    return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
+
+  def transform(self, batch: Batch, *, train: bool) -> tuple[Array, Array]:
+    """Features [B, T, D] of texts with their images, and their mask [B, T]."""
+    x, levels = self._embed_levels(batch, train=train)  # [B, T, D]
+    mask = _get_text_mask(batch)
     positions = batch.get('text_positions')
     counts = positions is not None and positions.ndim == 2
     text = self.decoder.encode_text(
@@ -200,8 +207,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       segments=batch.get('text_segments'),
       train=train,
     )
-    name = self.output_text or 'text'
-    return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
+    return x, mask
 
   def encode_images(
     self, batch: Batch, *, train: bool = False
@@ -266,7 +272,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     shape = (*values.shape[:-2], 1, values.shape[-1])
     return jnp.broadcast_to(self.newline.astype(values.dtype), shape)
 
-  def embed(self, batch: Batch, *, train: bool = False) -> Array:
+  def embed_words(self, batch: Batch, *, train: bool = False) -> Array:
     """Vectors [B, T, D] of texts, images in the place of placeholders."""
     return self._embed_levels(batch, train=train)[0]
 
@@ -274,8 +280,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     self, batch: Batch, *, train: bool = False
   ) -> tuple[Array, Array | None]:
     """The same, and levels [n, B, T, D] of the images, 0 elsewhere."""
-    ids = batch['text']
-    replaced = jnp.isin(ids, jnp.asarray(tuple(self.placeholders)))  # [B, T]
+    ids, known = batch['text'], jnp.asarray(tuple(self.placeholders), jnp.int32)
+    replaced = jnp.isin(ids, known)  # [B, T]
     # A placeholder need not have a word vector.
     words = self.decoder.embed(jnp.where(replaced, 0, ids))  # [B, T, D]
     images = self._encode_inserted(batch, train=train)
@@ -322,15 +328,25 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """The encoder's tokens of a text with images, and an answer's start."""
     del text_kind  # There is one.
     context = self.encoder(
-      self.embed(batch), _get_text_mask(batch), train=False
+      self.embed_words(batch), _get_text_mask(batch), train=False
     )
     start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
-  def _select(self, batch: Batch) -> dict[str, Array]:
-    """The batch of `output_text` by the keys of one of texts."""
-    name = self.output_text
-    chosen = {'text': batch[name], 'text_mask': batch[f'{name}_mask']}
+  def _select(
+    self, batch: Batch, name: str = '', images: Sequence[str] = ()
+  ) -> dict[str, Array]:
+    """The batch of conversations by the keys of one of texts.
+
+    Args:
+      batch: arrays by feature.
+      name: the feature of the conversations; '' for `output_text`.
+      images: those of its images, with `name`.
+    """
+    images = images if name else self.output_images
+    name = name or self.output_text
+    keys = {'text': name, 'text_mask': f'{name}_mask'}
+    chosen = {key: batch[own] for key, own in keys.items() if own in batch}
     rope = (self.decoder.block or {}).get('rope') or {}
     has_axes = f'{name}_rotary' in batch and rope.get('sections')
     for key, suffix in (
@@ -339,7 +355,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     ):
       if f'{name}_{suffix}' in batch:
         chosen[key] = batch[f'{name}_{suffix}']
-    images = [image for image in self.output_images if image in batch]
+    images = [image for image in images if image in batch]
     if f'{name}_sources' in batch:
       chosen['image_layout'] = {
         key: batch[f'{name}_{key}'] for key in ('sources', 'weights')

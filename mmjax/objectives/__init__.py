@@ -33,6 +33,7 @@ from mmjax.objectives.preference import (
   ReferencedPreference,
   preference_losses,
 )
+from mmjax.objectives.ranking import Ranking
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   AnswerClassification,
@@ -67,6 +68,7 @@ __all__ = [
   'PerceptualAutoencoding',
   'Preference',
   'PseudoLabeling',
+  'Ranking',
   'ReferencedGroupPolicy',
   'ReferencedPreference',
   'Regression',

@@ -21,6 +21,7 @@ from mmjax.ops.denoising import (
   sample,
 )
 from mmjax.ops.interpolation import slerp
+from mmjax.ops.late_interaction import maxsim
 from mmjax.ops.masked_decoding import count_hidden, fill_tokens
 from mmjax.ops.masking import (
   everywhere,
@@ -92,6 +93,7 @@ __all__ = [
   'masked_mean',
   'max_tokens',
   'mean_tokens',
+  'maxsim',
   'mel_filters',
   'positions_on_grids',
   'recent_keys',

@@ -65,6 +65,10 @@ class Align(base.Task):
     kind: loss, 'softmax' (CLIP), 'sigmoid' (SigLIP) or 'correlation' (DCCA).
     tile: number of candidates whose logits are computed at once; 0 for all.
     ring: whether devices pass their candidates around a ring.
+    negatives: feature of texts that are wrong for the first field and so are
+      further candidates for it; '' for none. With it, the second field is found
+      for the first, and not the other way round.
+    score: 'cosine', or 'maxsim' for a model with a vector for each token.
   """
 
   ability: ClassVar[str] = 'embed its fields'
@@ -78,10 +82,15 @@ class Align(base.Task):
   kind: str = 'softmax'
   tile: Tile = 0
   ring: Ring = False
+  negatives: str = ''
+  score: str = 'cosine'
 
   @property
   def embeds(self) -> Sequence[str]:
-    return self.fields
+    return self.fields if self.score == 'cosine' else ()
+
+  def list_embedded(self) -> Sequence[str]:
+    return (*self.fields, *filter(None, [self.negatives]))
 
   @property
   def report_rows(self) -> tuple[base.ReportRow, ...]:
@@ -97,8 +106,21 @@ class Align(base.Task):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.Contrastive | objectives.CanonicalCorrelation:
+  ) -> (
+    objectives.Contrastive
+    | objectives.CanonicalCorrelation
+    | objectives.Ranking
+  ):
     del features
+    if self.negatives or self.score != 'cosine':
+      if self.kind != 'softmax' or self.ring or self.anchor:
+        raise ConfigError(
+          f'hard negatives and MaxSim are for kind={"softmax"!r}, not '
+          f'{self.kind!r}, without ring and anchor; leave these out'
+        )
+      return objectives.Ranking(
+        self.fields, self.negatives, self.score, self.tile
+      )
     if self.kind == 'correlation':
       if self.tile or self.ring:
         raise ConfigError(
@@ -115,7 +137,7 @@ class Align(base.Task):
     )
 
   def needs(self) -> tuple[str, ...]:
-    return tuple(self.fields)
+    return tuple(self.list_embedded())
 
   def alternatives(self) -> Sequence[Sequence[str]]:
     return self.objective({}).pairs
@@ -127,6 +149,7 @@ class Align(base.Task):
         split.source,
         split.preprocessor,
         gallery_by=split.config.eval.gallery_by,
+        score=self.score,
         name=f'{split.prefix}{name}',
         **split.settings(),
       )

@@ -282,6 +282,10 @@ class Task:
     """
     return ''
 
+  def list_embedded(self) -> Sequence[str]:
+    """The features of which the loss compares embeddings."""
+    return self.embeds
+
   @property
   def classifies(self) -> str:
     """The category that a model trained for the task predicts; '' for none."""

@@ -101,7 +101,13 @@ def find_output_spec(
   for task in tasks.values():
     sizes |= task.output_sizes(features)
     masked_heads |= task.masked_heads(features)
-  return models.OutputSpec(sizes, _find_output_text(tasks), masked_heads)
+  embedded = (name for task in tasks.values() for name in task.list_embedded())
+  return models.OutputSpec(
+    sizes,
+    _find_output_text(tasks),
+    masked_heads,
+    tuple(dict.fromkeys(embedded)),
+  )
 
 
 def _find_output_text(tasks: Mapping[str, base.Task]) -> str:

@@ -28,6 +28,8 @@ class Contrastive(align.Align):
     kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
     tile: number of candidates whose logits are computed at once; 0 for all.
     ring: whether devices pass their candidates around a ring.
+    negatives: feature of wrong texts, see `Align`.
+    score: 'cosine' or 'maxsim', see `Align`.
   """
 
   ability: ClassVar[str] = 'embed images and texts'

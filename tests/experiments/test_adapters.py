@@ -113,9 +113,9 @@ def test_quantised_kernels_are_kept_resumed_and_merged(make_config, tmp_path):
     distance = np.abs(quantized.as_array(kernel) - want)
     # Half of the largest distance of two values of NF4.
     assert distance.max() <= 0.17 * np.abs(want).max()
-  dense = {p for p in clip if p.endswith(('/query/kernel', '/up/kernel'))}
-  assert dense == {f'{p}/kernel' for p in packed} & dense
-  assert 'image/blocks/layers/attention/query' in packed
+  # Others have fewer than 16 inputs.
+  names = {f'{tower}/blocks/layers/mlp/down' for tower in ('image', 'text')}
+  assert packed.keys() == names
   opened = mmjax.load(tmp_path / 'resumed')
   want = tree_paths.flatten(adapters.merge(run.params))
   got = tree_paths.flatten(adapters.merge(opened.params))

@@ -14,6 +14,7 @@ from mmjax.data.features.questions import Questions, count_answers
 from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
 from mmjax.data.features.text import StoredTexts, Text
+from mmjax.data.features.texts import Texts
 from mmjax.data.features.tfidf import Tfidf
 from mmjax.data.features.tiles import Tiles
 from mmjax.data.features.turn_values import split_last_answer
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Feature]] = {
     Sound,
     Video,
     Text,
+    Texts,
     Category,
     Number,
     Vector,
@@ -71,6 +73,7 @@ __all__ = [
   'Sound',
   'StoredTexts',
   'Text',
+  'Texts',
   'Tfidf',
   'Tiles',
   'Turns',

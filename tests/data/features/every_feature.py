@@ -202,6 +202,14 @@ CASES = {
     },
     ({'length': 1}, {'length': '7'}, {'metadata': {'tags': -1}}),
   ),
+  'texts': Case(
+    {'length': 7, 'number': 3},
+    ['one', 'two'],
+    (3, 7),
+    'int32',
+    {'should be list, not str': 'one', 'should hold texts, not 3': ['one', 3]},
+    ({'length': 1}, {'number': 0}),
+  ),
   'category': Case(
     {'classes': ('cat', 'dog')},
     ['dog'],

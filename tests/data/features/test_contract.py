@@ -85,8 +85,9 @@ def test_the_array_has_its_mask(kind):
   array, mask = example[case.key], example[f'{case.key}_mask']
   assert (array.shape, array.dtype.name) == (case.shape, case.dtype)
   assert mask.dtype == bool and np.any(mask)
-  # A mask is of the whole array, or of its first axis.
-  assert mask.shape == array.shape[: mask.ndim] and mask.ndim <= 1
+  # A mask is of the whole array, of its first axis, or of all numbers in it.
+  assert mask.shape == array.shape[: mask.ndim]
+  assert mask.ndim in (0, 1, array.ndim)
   assert not np.any(array[~mask])
   assert build(kind).has(make_record(kind), case.key)
   assert not build(kind).has({'fields': {}, 'metadata': {}}, case.key)
