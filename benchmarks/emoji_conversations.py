@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-  """Yields the drawings of a tar: `image`, `style` and the fields of its JSON."""
+  """Yields the drawings of a tar: `image`, `style` and its JSON's fields."""
   with tarfile.open(path) as tar:
     members: dict[str, dict[str, bytes]] = {}
     for member in tar:

@@ -11,8 +11,9 @@ nothing here was trained on, are held out, from the tower too:
     --config=configs/contrastive_emoji.py:style \
     --config.data.train_split=train --config.train.steps=600 \
     --workdir=runs/emoji_tower
+  decoder=SmolLM2-135M-Instruct.Q4_1.gguf
   python -m experiments.chat --config=configs/chat_emoji.py \
-    --config.init_from=vision=runs/emoji_tower,decoder=SmolLM2-135M-Instruct.Q4_1.gguf \
+    --config.init_from=vision=runs/emoji_tower,decoder=$decoder \
     --workdir=runs/chat_emoji
 
 `benchmarks/emoji_conversations.py` makes the data set.

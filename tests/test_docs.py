@@ -50,6 +50,10 @@ config = ml_collections.ConfigDict(
   {'data': {'features': {}}, 'tasks': {'chat': {}}}
 )
 """,
+  'contrastive_at_scale.md': """
+import ml_collections
+config = ml_collections.ConfigDict({'data': {}})
+""",
   'preference.md': """
 import ml_collections
 config = ml_collections.ConfigDict(

@@ -34,7 +34,7 @@ ADAPTER = {
   'quantize': Field(
     'str',
     '',
-    "how kernels of frozen dense layers are stored (QLoRA); '': in frozen_dtype",
+    "how frozen dense layers' kernels are stored (QLoRA); '': in frozen_dtype",
     choices=('', 'int8', 'nf4'),
   ),
   'double_quantize': Field(

@@ -162,9 +162,9 @@ class ChatTemplate:
     parts = [item for item in items if not isinstance(item, str)]
     if not parts and self.takes_texts:
       return ' '.join(map(str, items))
-    if placeholder and self.takes_texts and not self.takes_parts:
-      if all(part.get('type') == 'image' for part in parts):
-        return '\n'.join(i if isinstance(i, str) else placeholder for i in items)
+    are_images = all(part.get('type') == 'image' for part in parts)
+    if placeholder and are_images and not self.takes_parts:
+      return '\n'.join(i if isinstance(i, str) else placeholder for i in items)
     if not self.takes_parts:
       kinds = ', '.join(str(part.get('type')) for part in parts) or 'text'
       raise ConfigError(

@@ -7,6 +7,7 @@ scale / 127 (int8), or of 16 quantiles of a normal distribution times the scale
 stores it.
 """
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ def dequantize(packed: Packed, dtype: Any = jnp.float32) -> Array:
 
 def _find_nearest(ratios: Array) -> Array:
   """Number of the nearest of `NF4` to each."""
-  middles = [(a + b) / 2 for a, b in zip(NF4[:-1], NF4[1:], strict=True)]
+  middles = [(a + b) / 2 for a, b in itertools.pairwise(NF4)]
   return sum((ratios > middle).astype(jnp.uint8) for middle in middles)
 
 

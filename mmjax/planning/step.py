@@ -13,6 +13,7 @@ import numpy as np
 
 from mmjax.config import settings
 from mmjax.errors import ConfigError
+from mmjax.nn import quantized
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.training import adapting, flops, model_flops, prepared, program
 from mmjax.training.experiment import Build, Experiment
@@ -103,7 +104,9 @@ def compile_step(
   return Step(
     mesh=dict(mesh.shape),
     batch_size=config.train.batch_size,
-    parameters=sum(jax.tree.leaves(sizes)),
+    parameters=sum(
+      leaf.size for leaf in jax.tree.leaves(quantized.as_plain(params))
+    ),
     trained=sum(
       jax.tree.leaves(jax.tree.map(lambda n, is_in: n * is_in, sizes, trained))
     ),

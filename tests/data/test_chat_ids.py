@@ -225,6 +225,14 @@ def test_content_has_the_form_that_the_template_reads():
   assert reads.pop('qwen_vl') == (True, True)
   assert reads.pop('llava') == reads.pop('smolvlm') == (False, True)
   assert set(reads.values()) == {(True, False)}
+  # These get an image as its placeholder, if there is one.
+  template = _make(chat_forms.unmark(chat_forms.CHATML))
+  image = {'type': 'image'}
+  assert template.make_content([image, 'a', image], '<i>') == '<i>\na\n<i>'
+  with pytest.raises(ConfigError, match='reads no parts of the type image'):
+    template.make_content([image, 'a'])
+  with pytest.raises(ConfigError, match='reads no parts of the type audio'):
+    template.make_content([{'type': 'audio'}], '<i>')
 
 
 @pytest.mark.parametrize('chats', [True, False])

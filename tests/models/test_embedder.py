@@ -55,7 +55,7 @@ def _make_batch(size=4):
 def test_all_kinds_of_fields_are_embedded(pooling, draw):
   module, batch = _build(pooling), _make_batch()
   params = draw(module, batch, train=False)['params']
-  assert 'head' in str(params['decoder'].keys()), params['decoder'].keys()
+  assert 'head' in params['decoder']  # As published models have it.
   out = module.apply({'params': params}, batch, train=False)
   embed = functools.partial(module.apply, {'params': params}, method='embed')
   for name in EMBEDDED:
@@ -116,6 +116,5 @@ def test_cached_gradients_are_those_of_the_whole_batch(pooling, score, draw):
     a, b, rtol=1e-4, atol=1e-5
   ), first, second)  # fmt: skip
   change = jax.tree.map(lambda a, b: np.abs(a - b).max(), first, params)
-  assert change['vision']['patches' if 'patches' in change['vision'] else next(
-    iter(change['vision'])
-  )]  # fmt: skip
+  for part in ('vision', 'projector', 'projection'):
+    assert max(jax.tree.leaves(change[part])) > 0

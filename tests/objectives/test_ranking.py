@@ -107,7 +107,7 @@ def test_each_query_ranks_its_document_among_all(score, negatives):
     losses.append(np.log(np.sum(np.exp(logits))) - own)
   close(loss, np.mean(losses))
   assert objective.count(batch) == 5
-  close(np.delete(metrics['items'].values[:, 0], 1), losses)
+  close(np.delete(metrics['items'].losses[:, 0], 1), losses)
   # Two devices, of which each has the others' candidates.
   split = lambda tree: jax.tree.map(
     lambda a: a.reshape(2, 3, *a.shape[1:]) if a.ndim else jnp.stack([a, a]),

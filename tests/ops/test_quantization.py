@@ -62,7 +62,7 @@ def test_scales_are_stored_as_eight_bit_floats():
   # Three bits of a float's fraction are rounded.
   distance = np.abs(np.asarray(plain.scales) - means)
   error = np.abs(np.asarray(got) - np.asarray(plain.scales))
-  assert 0 < error.max() and (error <= distance / 16 + 1e-6).all()
+  assert error.max() > 0 and (error <= distance / 16 + 1e-6).all()
 
 
 def test_blocks_divide_the_inputs():

@@ -84,9 +84,7 @@ class Texts(base.Feature):
       example[self.name][i], example[f'{self.name}_mask'][i] = ids, mask
     return example
 
-  def make_absent(
-    self, rng: np.random.Generator | None = None
-  ) -> base.Example:
+  def make_absent(self, rng: np.random.Generator | None = None) -> base.Example:
     del rng
     shape = (self.number, self.length)
     return {
