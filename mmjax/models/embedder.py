@@ -104,7 +104,9 @@ class VisionLanguageEmbedder(
       )
       mask = text.mask
     if self.is_initializing():
-      self.decoder.compute_logits(values, train=True)  # Its parameters are all there.
+      self.decoder.compute_logits(
+        values, train=True
+      )  # Its parameters are all there.
     if self.pooling == 'last':
       return self.projection(ops.last_token(values, mask))
     return ops.zero_masked(self.projection(values), mask)
