@@ -104,9 +104,8 @@ class VisionLanguageEmbedder(
       )
       mask = text.mask
     if self.is_initializing():
-      self.decoder.compute_logits(
-        values, train=True
-      )  # Its parameters are all there.
+      # No loss needs logits, but their parameters are the language model's.
+      self.decoder.compute_logits(values, train=True)
     if self.pooling == 'last':
       return self.projection(ops.last_token(values, mask))
     return ops.zero_masked(self.projection(values), mask)
