@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from mmjax import decoders, encoders
+from mmjax import nn as mnn
 from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules, tiled_attention
 from mmjax.types import Tokens
+from tests.nn import quantizing
 
 BLOCK = {'num_kv_heads': 2, 'rope_theta': 1e4}
 # Sums in another order, in float32, through two layers.
@@ -106,6 +108,29 @@ def test_adapters_are_sharded_as_their_kernels():
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), found, expected
   )
+
+
+def test_quantised_kernels_are_split():
+  module = mnn.Stack(2, 64, 4, 256, block={'gated': True})
+  x = jax.random.normal(jax.random.key(1), (2, 3, 64))
+  params, boxes = quantizing.quantize(module, x, 'nf4', double=True)
+
+  def loss(x, params):
+    return jnp.mean(module.apply({'params': params}, x, train=False)[0] ** 2)
+
+  compute = jax.jit(jax.value_and_grad(loss))
+  expected = compute(x, params)
+  sizes = {'fsdp': 2, 'tensor': 4}
+  places = rules.shardings(boxes, mesh_lib.build(sizes))
+  down = places['layers']['mlp']['down']
+  assert down['kernel_codes'].spec == jax.P(None, 'tensor', None, 'fsdp')
+  # One block of inputs is on all devices.
+  up = places['layers']['mlp']['up']
+  assert up['kernel_codes'].spec == jax.P(None, None, None, 'tensor')
+  with over(sizes):
+    found = compute(x, jax.device_put(params, places))
+  for got, want in zip(found, expected, strict=True):
+    np.testing.assert_allclose(got, want, **TOLERANCE)
 
 
 def test_weights_are_there_for_whoever_asks(draw):

@@ -8,26 +8,10 @@ import pytest
 
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.nn import adapters, quantized
+from mmjax.nn import quantized
 from mmjax.ops import tree_paths
 from mmjax.parallel import rules
-
-
-def _quantize(module, x, kind, *, double):
-  """A module's parameters with quantised kernels, and their boxed shapes."""
-  with adapters.record_layers() as layers:
-    boxed = module.init(jax.random.key(0), x, train=False)['params']
-  params, boxes = nn.meta.unbox(boxed), adapters.flatten_boxed(boxed)
-  leaves = tree_paths.flatten(params)
-  for path, axes in layers.items():
-    shapes = quantized.make_shapes(
-      boxes.pop(f'{path}/kernel'), *axes, kind, double=double
-    )
-    boxes |= quantized.to_leaves(path, shapes)
-    kernel = leaves.pop(f'{path}/kernel')
-    packed = quantized.quantize_like(kernel, nn.meta.unbox(shapes))
-    leaves |= quantized.to_leaves(path, packed)
-  return tree_paths.unflatten(leaves), tree_paths.unflatten(boxes)
+from tests.nn import quantizing
 
 
 @pytest.mark.parametrize(
@@ -36,7 +20,7 @@ def _quantize(module, x, kind, *, double):
 def test_outputs_and_gradients_are_those_of_the_kernels(kind, double, scan):
   module = mnn.Stack(2, 32, 2, 48, block={'gated': True}, scan=scan)
   x = jax.random.normal(jax.random.key(1), (2, 3, 32))
-  params, boxes = _quantize(module, x, kind, double=double)
+  params, boxes = quantizing.quantize(module, x, kind, double=double)
   plain = quantized.dequantize(params)
   assert not any(map(quantized.is_packed, tree_paths.flatten(plain)))
   for path, leaf in tree_paths.flatten(quantized.as_plain(params)).items():
