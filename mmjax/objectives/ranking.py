@@ -95,12 +95,15 @@ class Ranking:
     if self.negatives:
       negatives = self._flatten_negatives(outputs, batch, mask)
       candidates.append(_gather(negatives, axis_name))
-    documents, offered = (
-      jnp.concatenate(parts) for parts in zip(*candidates, strict=True)
-    )
-    scale = outputs['logit_scale']
-    logits = scale * self._score(queries, documents)  # [B, C]
-    logits = jnp.where(offered[None], logits, jnp.finfo(jnp.float32).min)
+    scale, lowest = outputs['logit_scale'], jnp.finfo(jnp.float32).min
+    # Negatives may have another number of tokens.
+    logits = jnp.concatenate(
+      [
+        jnp.where(offered[None], scale * self._score(queries, vectors), lowest)
+        for vectors, offered in candidates
+      ],
+      axis=1,
+    )  # [B, C]
     log_probs = jax.nn.log_softmax(logits)
     losses = -jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
     first = jnp.argmax(logits, axis=1) == labels
