@@ -85,7 +85,7 @@ class Ranking:
     del apply, rng
     mask = presence.joint_mask(batch, *self.fields)  # [B]
     queries, documents = (
-      _zero_absent(presence.get_output(outputs, f'{name}_embedding'), mask)
+      ops.zero_masked(presence.get_output(outputs, f'{name}_embedding'), mask)
       for name in self.fields
     )
     labels = jnp.arange(len(mask))
@@ -124,7 +124,7 @@ class Ranking:
     """The negatives of all examples in a row, and which of them exist."""
     vectors = presence.get_output(outputs, f'{self.negatives}_embedding')
     exists = presence.presence_mask(batch, self.negatives) & mask[:, None]
-    vectors = _zero_absent(vectors, exists)  # [B, n, ...]
+    vectors = ops.zero_masked(vectors, exists)  # [B, n, ...]
     return vectors.reshape(-1, *vectors.shape[2:]), exists.reshape(-1)
 
 
@@ -136,7 +136,3 @@ def _gather(
     return arrays
   vectors, mask = (collectives.gather(x, axis_name) for x in arrays)
   return vectors, mask
-
-
-def _zero_absent(vectors: Array, exists: Array) -> Array:
-  return ops.zero_masked(vectors, exists)
