@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mmjax.errors import ConfigError
+from mmjax.nn import quantized
 from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.runs import checkpoints as checkpoints_lib
@@ -84,6 +85,7 @@ def prepare(
 
 def _check_start(config: Any, model: Any, params: Params) -> None:
   """Refuses parameters that would wrongly stay random, before compiling."""
+  params = quantized.as_plain(params)
   read = init_from.find_paths(config, params) if config.init_from else ()
   parts = getattr(model, 'trained_parts', ())
   adapting.check_read(config, params, read, parts)
