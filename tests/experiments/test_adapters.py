@@ -98,7 +98,11 @@ def test_a_run_resumes_exactly(adapted, make_config, tmp_path):
 
 @pytest.mark.slow
 def test_quantised_kernels_are_kept_resumed_and_merged(make_config, tmp_path):
-  quantize = {'quantize': 'nf4', 'double_quantize': True}
+  quantize = {
+    'quantize': 'nf4',
+    'double_quantize': True,
+    'frozen_dtype': 'float32',
+  }
   for folder, steps in (('straight', [2]), ('resumed', [1, 2])):
     for number in steps:
       config = make_config(GOLDEN / 'clip')
@@ -111,8 +115,8 @@ def test_quantised_kernels_are_kept_resumed_and_merged(make_config, tmp_path):
     want = clip[f'{layer}/kernel']
     assert kernel.kind == 'nf4' and kernel.scales.dtype == np.uint8
     distance = np.abs(quantized.as_array(kernel) - want)
-    # Half of the largest distance of two values of NF4.
-    assert distance.max() <= 0.17 * np.abs(want).max()
+    # Half of the largest distance of two values of NF4, and a scale's rounding.
+    assert distance.max() <= 0.2 * np.abs(want).max()
   # Others have fewer than 16 inputs.
   names = {f'{tower}/blocks/layers/mlp/down' for tower in ('image', 'text')}
   assert packed.keys() == names
