@@ -6,9 +6,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import decoders, ops
+from mmjax import decoders
 from mmjax.errors import ConfigError
 from mmjax.models import image_writing, writing
+from mmjax.models import interleaved_inputs as inputs
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -336,36 +337,14 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   def _select(
     self, batch: Batch, name: str = '', images: Sequence[str] = ()
   ) -> dict[str, Array]:
-    """The batch of conversations by the keys of one of texts.
-
-    Args:
-      batch: arrays by feature.
-      name: the feature of the conversations; '' for `output_text`.
-      images: those of its images, with `name`.
-    """
-    images = images if name else self.output_images
-    name = name or self.output_text
-    keys = {'text': name, 'text_mask': f'{name}_mask'}
-    chosen = {key: batch[own] for key, own in keys.items() if own in batch}
+    """`inputs.select`, with `output_text` and its images for the name ''."""
     rope = (self.decoder.block or {}).get('rope') or {}
-    has_axes = f'{name}_rotary' in batch and rope.get('sections')
-    for key, suffix in (
-      ('text_positions', 'rotary' if has_axes else 'positions'),
-      ('text_segments', 'segments'),
-    ):
-      if f'{name}_{suffix}' in batch:
-        chosen[key] = batch[f'{name}_{suffix}']
-    images = [image for image in images if image in batch]
-    if f'{name}_sources' in batch:
-      chosen['image_layout'] = {
-        key: batch[f'{name}_{key}'] for key in ('sources', 'weights')
-      }
-    if images and f'{images[0]}_segments' in batch:
-      chosen['patches'] = _select_patches(batch, images[0])
-    elif images:
-      slots = batch.get(f'{name}_slots')
-      chosen['image'] = _join_images(batch, images, slots)
-    return chosen
+    return inputs.select(
+      batch,
+      name or self.output_text,
+      images if name else self.output_images,
+      has_axes=bool(rope.get('sections')),
+    )
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
     """The batch's `prefix` [B, T], else that of the fields."""
@@ -380,36 +359,3 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 def _get_text_mask(batch: Batch) -> Array:
   mask = batch.get('text_mask')
   return jnp.ones(batch['text'].shape, bool) if mask is None else mask
-
-
-def _select_patches(batch: Batch, name: str) -> dict[str, Array]:
-  """Arguments of `PackedViT.encode_patches`."""
-  names = ('positions', 'segments', 'windows')
-  keys = {key: f'{name}_{key}' for key in names}
-  return {
-    'patches': ops.zero_masked(batch[name], batch[f'{name}_mask']),
-    **{key: batch[theirs] for key, theirs in keys.items() if theirs in batch},
-  }
-
-
-def _join_images(
-  batch: Batch, names: Sequence[str], slots: Array | None
-) -> Array:
-  """The images of several features [B, n, H, W, C].
-
-  Args:
-    batch: arrays by name, of each feature [B, H, W, C] or [B, m, H, W, C].
-    names: names of the features.
-    slots: [B, n], the number of each image in its order in the text, where that
-      is another than the features'; None if it is the same.
-  """
-  parts = []
-  for name in names:
-    image, mask = batch[name], batch.get(f'{name}_mask')
-    if mask is not None:
-      image = ops.zero_masked(image, mask)
-    parts.append(image[:, None] if image.ndim == 4 else image)
-  images = jnp.concatenate(parts, axis=1)  # [B, n, H, W, C]
-  if slots is None:
-    return images
-  return jnp.take_along_axis(images, slots[:, :, None, None, None], axis=1)

@@ -226,15 +226,10 @@ class Turns(base.Feature):
     self, chosen: Sequence[Mapping], *, prompt: bool = False
   ) -> chat_ids.Conversation:
     """Writes a conversation by the tokenizer's chat template."""
-    template = self.tokenizer.template
+    make = self.tokenizer.template.make_content
     return self.tokenizer.encode_chat(
       [
-        {
-          **turn,
-          'content': template.make_content(
-            self._list_items(turn), self.placeholder
-          ),
-        }
+        {**turn, 'content': make(self._list_items(turn), self.placeholder)}
         for turn in chosen
       ],
       add_generation_prompt=prompt,
