@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import ops
 from mmjax.types import Array, Tokens
@@ -56,17 +57,18 @@ class Visible:
   key_positions: Array | None = None
   local: Array | None = None
 
+  def __post_init__(self):
+    object.__setattr__(self, 'mask', _leave_out(self.mask))
+
   @classmethod
   def of_keys(cls, mask: Array | None, **more: Any) -> 'Visible':
     """What a mask [B, S] of keys leaves visible to all queries.
 
     Args:
-      mask: [B, S]; without effect where `ops.is_everywhere`, so that attention
-        gets no mask.
+      mask: [B, S]; None means everywhere.
       **more: further attributes.
     """
-    keys = None if ops.is_everywhere(mask) else mask[:, None]
-    return cls(keys, **more)
+    return cls(None if mask is None else mask[:, None], **more)
 
   def make_mask(self, length: int) -> Array | None:
     """The mask [B, T, S] of all this for T queries; None means everything."""
@@ -103,6 +105,13 @@ class Visible:
     return 'nothing' if self.mask is None and self.segments is None else 'keys'
 
 
+def _leave_out(mask: Any) -> Any:
+  """None for a mask of numpy that hides nothing, see `ops.everywhere`."""
+  if not isinstance(mask, np.ndarray):
+    return mask
+  return None if ops.is_everywhere(mask) else jnp.asarray(mask)
+
+
 EVERYTHING = Visible()
 
 
@@ -118,8 +127,10 @@ class Context:
   values: Array | None
   mask: Array | None = None
 
+  def __post_init__(self):
+    object.__setattr__(self, 'mask', _leave_out(self.mask))
+
   @classmethod
   def of(cls, tokens: Tokens) -> 'Context':
-    """Tokens as a context; without a mask where it is known to hide nothing."""
-    hides = not ops.is_everywhere(tokens.mask)
-    return cls(tokens.values, tokens.mask if hides else None)
+    """Tokens as a context."""
+    return cls(tokens.values, tokens.mask)

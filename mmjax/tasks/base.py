@@ -53,8 +53,7 @@ class TeacherSpec:
     argument: of the method: a target, or a field.
     output: name of the output that the objective reads it as.
     size: n; 0 for any.
-    inputs: by each feature that the teacher reads, the run's own that gives its
-      array.
+    inputs: the run's own feature by each that the teacher reads.
     setting: the task's field that names the folder.
   """
 
