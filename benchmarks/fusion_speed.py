@@ -115,8 +115,8 @@ def _make_tokens(values: dict[str, Array]) -> dict[str, Tokens]:
 def _make_step(forward: Forward) -> Callable[..., object]:
   """A compiled function that returns gradients, and what `forward` returns.
 
-  The gradients are those of parameters and tokens, of a sum over all that
-  `forward` returns.
+  The gradients are those of the mean squares of all that `forward` returns, by
+  parameters and tokens.
   """
 
   def loss(params, values):

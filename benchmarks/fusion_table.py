@@ -16,7 +16,7 @@ With `--encoder_steps=0`, encoders are trained together with each fusion, which
 takes any config that classifies:
 
   python -m benchmarks.fusion_table --workdir=runs/fusion_emoji --curves \
-    --config=configs/classify_emoji.py --encoder_steps=0 --steps=300 \
+    --config=configs/classify_emoji.py --encoder_steps=0 --steps=250 \
     --depths=output --fusions=pooled_concat,low_rank,concat,mean_decision
 
 Finished rows are kept in the folder's `rows.jsonl`: the same command resumes,
@@ -25,7 +25,7 @@ largest multiple of 4 with which it has at most `--parameters`, at each of its
 depths; decision-level fusions have no width, and fuse outputs alone. `--curves`
 also measures how the accuracy of the first seed suffers as modalities go
 missing or get noisy.
-docs/fusion.md has the tables of both commands.
+docs/fusion.md has rows of both.
 """
 
 import json

@@ -88,5 +88,6 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   if 'runlocal' in chosen:
     config.train.update(steps=3, batch_size=4, log_every=1)
+    config.optimizer.warmup_steps = 1
     config.eval.num_examples = 4
   return config

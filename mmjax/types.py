@@ -311,6 +311,8 @@ class FieldInfo:
     return 'must be ' + ' and '.join(filter(None, (lower, upper)))
 
 
+# Endings of the keys of arrays that belong to one example's field.
+FIELD_ENDINGS = ('', '_mask', '_grid')
 # Number of features, heads, layers, tokens or pixels.
 Size = Annotated[int, FieldInfo(above=0)]
 Positive = Annotated[float, FieldInfo(above=0)]

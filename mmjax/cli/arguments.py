@@ -78,7 +78,7 @@ def naming(argument: str, action: str) -> Iterator[None]:
   except OSError as error:
     if errors.is_full_disk(error):
       raise
-    path = argument.rpartition('=')[2]
+    path = argument.partition('=')[2]
     other = error.filename and Path(str(error.filename)) != Path(path)
     where = f' ({error.filename})' if other else ''
     raise ConfigError(
@@ -167,7 +167,7 @@ def check_output_folder(flag: str, path: Path | str) -> None:
         _try_to_write(folder)
       return
     if folder.exists():
-      is_whole = folder == Path(flag.rpartition('=')[2])
+      is_whole = folder == Path(flag.partition('=')[2])
       kind = 'is' if is_whole else f'is inside {folder}, which is'
       raise ConfigError(
         f'{flag} {kind} a file; name a folder, or move the file away'

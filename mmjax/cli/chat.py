@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
   """Answers each line of the input.
 
   Raises:
-    ConfigError: if the model does not chat, an image can't be read, or the
-      model refuses a message.
+    ConfigError: if the model does not chat, an image or a sound can't be
+      read, or the model refuses a message.
   """
   parser = _make_parser()
   args = parser.parse_args(argv)
@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
   arguments.check_model(args.model)
   for path in args.image or ():
     arguments.check_file(f'--image={path}', 'image', path)
+  for path in args.audio or ():
+    arguments.check_file(f'--audio={path}', 'sound', path)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import chatting, opened
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -115,7 +116,7 @@ def _read_classes(text: str | None) -> tuple[str, ...]:
   if text is None:
     return ()
   path, lines = pathlib.Path(text), text.split(',')
-  is_file = path.is_file()
+  is_file = os.path.isfile(text)
   if is_file:
     try:
       with arguments.naming(f'--classes={text}', 'read'):

@@ -246,8 +246,9 @@ class PatchEmbedding(nn.Module):
   def _check_channels(self, size: int) -> None:
     if not self.has_variable('params', 'projection'):
       return
-    params = nn.meta.unbox(self.get_variable('params', 'projection'))
-    have = quantized.as_plain(params)['kernel'].shape[0]
+    params = {'projection': self.get_variable('params', 'projection')}
+    plain = quantized.as_plain(nn.meta.unbox(params))
+    have = plain['projection']['kernel'].shape[0]
     if have != size:
       channels = [number // self.patch_size**2 for number in (size, have)]
       raise ConfigError(

@@ -129,6 +129,7 @@ class Captions:
   def _write(self, params: Params) -> tuple[list[str], np.ndarray]:
     """Captions of all records, and the indices of records with an image."""
     written, masks = [], []
+    keys = self._preprocess['image'].list_keys()
     with batching.iterate_eval(
       self._source,
       self._preprocess,
@@ -136,10 +137,11 @@ class Captions:
       num_examples=self._num,
     ) as ahead:
       for batch in ahead:
-        arrays = {key: batch[key] for key in ('image', 'image_mask')}
+        arrays = {key: batch[key] for key in keys}
         tokens = self._generate(params, arrays)
         written += [self._preprocess.tokenizer.decode(row) for row in tokens]
-        masks.append(batch['image_mask'])
+        mask = batch['image_mask']  # [B], or of tokens [B, N].
+        masks.append(mask.reshape(len(mask), -1).any(axis=1))
     return written, np.flatnonzero(np.concatenate(masks)[: self._num])
 
 

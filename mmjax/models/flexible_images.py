@@ -23,25 +23,28 @@ def check(
   """
   for name, feature in features.items():
     if isinstance(feature, features_lib.FlexibleImage):
-      _check_encoder(f'data.features.{name}', feature, _find(model, name))
+      for encoder in _list_readers(model, name):
+        _check_encoder(f'data.features.{name}', feature, encoder)
 
 
-def _find(model: nn.Module, name: str) -> nn.Module | None:
-  """The encoder that reads a feature."""
+def _list_readers(model: nn.Module, name: str) -> list[nn.Module]:
+  """The encoders that read a feature; none of one that a task swaps in."""
   built = getattr(model, 'encoders', None)
-  if built is None:
-    return getattr(model, name, None)
-  inputs = model.encoder_inputs or {}
-  readers = (
-    one for key, one in built.items() if name in inputs.get(key, [key])
-  )
-  return next(readers, None)
+  if built is not None:
+    inputs = model.encoder_inputs or {}
+    return [one for key, one in built.items() if name in inputs.get(key, [key])]
+  if hasattr(model, 'vision'):
+    raise ConfigError(
+      f'data.features.{name} is of the kind flexible_image, which '
+      f"{type(model).__name__} does not read; use the kind 'patches' or 'tiles'"
+    )
+  return [one] if (one := getattr(model, name, None)) is not None else []
 
 
 def _check_encoder(
   where: str,
   feature: features_lib.FlexibleImage,
-  encoder: nn.Module | None,
+  encoder: nn.Module,
 ) -> None:
   if not isinstance(encoder, encoders.FlexibleViT | encoders.PackedViT):
     raise ConfigError(

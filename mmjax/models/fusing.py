@@ -162,6 +162,11 @@ def encode_at(
     return {OUTPUT: encoder(inputs, mask, train=train)}
   hidden: dict[int, Array] = {}
   owner = getattr(encoder, 'encoder', encoder)  # That of a spectrogram.
+  if getattr(owner, 'merged', 1) > 1:
+    raise ConfigError(
+      f'model.fuse_at={wanted[0]}: model.encoders.{name} merges the tokens of '
+      f"its last block; use model.fuse_at='{OUTPUT}', or its merged=1"
+    )
   with nn.intercept_methods(_make_keeper(hidden, owner, name, wanted)):
     tokens = encoder(inputs, mask, train=train)
   if not hidden:

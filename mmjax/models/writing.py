@@ -264,11 +264,11 @@ def _unroll(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
     module: the unbound model.
     variables: its variables.
   """
+  if mesh_lib.platform() != 'cpu' or not getattr(module.decoder, 'scan', False):
+    return module, variables
   params = variables['params']
   leaves = jax.tree.leaves(params['decoder'])
-  size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-  on_cpu = mesh_lib.platform() == 'cpu'
-  if not (on_cpu and module.decoder.scan and size in _UNROLLED):
+  if sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) not in _UNROLLED:
     return module, variables
   unrolled = {**params, 'decoder': mnn.unstack_layers(params['decoder'])}
   decoder = module.decoder.clone(scan=False)

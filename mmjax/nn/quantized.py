@@ -233,10 +233,16 @@ def quantize_chosen(
   return quantize_like(leaf, chosen[layer])
 
 
-def zeros(shapes: Mapping[str, Packed]) -> dict[str, Array]:
-  """Leaves, all 0, of quantised kernels that are read afterwards."""
+def join_leaves(kernels: Mapping[str, Packed]) -> dict[str, Any]:
+  """The leaves by their paths of quantised kernels by those of their layers."""
   return {
-    path: jnp.zeros(leaf.shape, leaf.dtype)
-    for layer, packed in shapes.items()
+    path: leaf
+    for layer, packed in kernels.items()
     for path, leaf in to_leaves(layer, packed).items()
   }
+
+
+def zeros(shapes: Mapping[str, Packed]) -> dict[str, Array]:
+  """Leaves, all 0, of quantised kernels that are read afterwards."""
+  leaves = join_leaves(shapes)
+  return {path: jnp.zeros(x.shape, x.dtype) for path, x in leaves.items()}

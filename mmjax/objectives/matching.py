@@ -11,6 +11,7 @@ from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence
 from mmjax.types import (
+  FIELD_ENDINGS,
   Array,
   AxisNames,
   Batch,
@@ -78,8 +79,8 @@ class Matching:
       rng, draw, dropout = jax.random.split(rng, 3)
       other, exists = _draw_others(draw, rows, mask)
       mismatched = dict(batch)
-      for key in (field, f'{field}_mask'):
-        if key in batch:
+      for ending in FIELD_ENDINGS:
+        if (key := f'{field}{ending}') in batch:
           mismatched[key] = batch[key][other]
       found = apply(mismatched, train=True, rngs={'dropout': dropout})
       logits.append(found[f'{OUTPUT}_output'][:, 0])

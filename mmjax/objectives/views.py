@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.objectives import presence, text
 from mmjax.types import (
+  FIELD_ENDINGS,
   Array,
   AxisNames,
   Batch,
@@ -156,9 +157,9 @@ def swap(batch: Batch, field: str, view: str) -> Batch:
     field: feature that the model reads.
     view: feature whose arrays take the place of those of `field`.
   """
-  key = f'{field}_mask'
-  out = {name: x for name, x in batch.items() if name != key}
-  out[field] = batch[view]
-  if f'{view}_mask' in batch:
-    out[key] = batch[f'{view}_mask']
-  return out
+  own = [f'{field}{ending}' for ending in FIELD_ENDINGS]
+  return {key: x for key, x in batch.items() if key not in own} | {
+    f'{field}{ending}': batch[f'{view}{ending}']
+    for ending in FIELD_ENDINGS
+    if f'{view}{ending}' in batch
+  }

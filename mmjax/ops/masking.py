@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Shaped
 def everywhere(*shape: int) -> Bool[np.ndarray, '...']:
   """A mask that is True everywhere, known as such while a program is traced.
 
-  Encoders that get no mask return it: `is_everywhere` finds it, and attention
-  and means then compute without a mask.
+  Encoders of images and texts that get no mask return it: `is_everywhere`
+  finds it, and attention and means then compute without a mask.
 
   Args:
     *shape: of the mask.

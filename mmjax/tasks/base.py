@@ -97,7 +97,7 @@ class Split:
     tasks: all tasks that are evaluated, by name.
     frozen: parameters of the frozen models that objectives learn from, by the
       task's name; empty where a trained run is evaluated.
-    judges: the models of `Task.find_judge`, by their folder.
+    judges: the models of `Task.find_judge`, by folder and field.
   """
 
   model: nn.Module
@@ -111,7 +111,7 @@ class Split:
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
   frozen: Mapping[str, Params] = dataclasses.field(default_factory=dict)
-  judges: Mapping[str, Judge] = dataclasses.field(default_factory=dict)
+  judges: Mapping[Any, Judge] = dataclasses.field(default_factory=dict)
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""

@@ -110,6 +110,13 @@ class Draw(denoise.Denoise):
   judge: str = ''
   judge_field: str = ''
 
+  def needs(self) -> tuple[str, ...]:
+    own = super().needs()
+    return (*own, self.judge_field) if self.judge and self.judge_field else own
+
+  def alternatives(self) -> Sequence[Sequence[str]]:
+    return (super().needs(),)  # The judge's field is for evaluation.
+
   def find_judge(
     self, features: Mapping[str, Feature]
   ) -> base.TeacherSpec | None:
@@ -146,7 +153,7 @@ class Draw(denoise.Denoise):
         field=self.field,
         condition=self.condition,
         holds=drawings.CHECKS.get(split.config.data.name.split('/')[0]),
-        judge=split.judges.get(self.judge),
+        judge=split.judges.get((self.judge, self.judge_field or self.field)),
         judge_field=self.judge_field,
         name=name,
         **split.settings(),

@@ -84,7 +84,7 @@ class Pairs:
       for key in self._split.preprocessor[name].list_keys()
     }
     own = self._predict(params, inputs)[:, 0]
-    for key in (second, f'{second}_mask'):
+    for key in self._split.preprocessor[second].list_keys():
       inputs[key] = inputs[key][order]
     other = self._predict(params, inputs)[:, 0]
     differs = mask & (order != np.arange(len(mask)))

@@ -61,6 +61,11 @@ def extend(
       is there to adapt, or only the scales of quantised kernels are quantised.
   """
   if not config.adapter.layers:
+    if config.adapter.quantize or config.adapter.double_quantize:
+      raise ConfigError(
+        'adapter.quantize and adapter.double_quantize store frozen kernels '
+        'beside adapters, but adapter.layers is empty; name the layers there'
+      )
     return boxed, None
   if not config.init_from:
     raise ConfigError(
@@ -78,17 +83,18 @@ def extend(
     _cast_frozen, tree_paths.flatten(kept), config.adapter.frozen_dtype
   )
 
+  values = jax.eval_shape(cast, nn.meta.unbox(extended))
+  extended = nn.meta.replace_boxed(extended, values)
+  boxes = _find_packed(config, layers, extended, tree_paths.flatten(kept))
+  packed = nn.meta.unbox(boxes)
+
   def adapt(key: Array, params: Params) -> Params:
     own = adapters.draw(key, nn.meta.unbox(shapes), params, lora)
     return _replace(
       cast(tree_paths.overlay(params, own)), packed, quantized.zeros(packed)
     )
 
-  values = jax.eval_shape(cast, nn.meta.unbox(extended))
-  extended = nn.meta.replace_boxed(extended, values)
-  boxes = _find_packed(config, layers, extended, tree_paths.flatten(kept))
-  packed = nn.meta.unbox(boxes)
-  return _replace(extended, boxes, _join(boxes)), adapt
+  return _replace(extended, boxes, quantized.join_leaves(boxes)), adapt
 
 
 def check_read(
@@ -222,20 +228,11 @@ def _find_packed(
   whole = [path for path, shapes in packed.items() if shapes is None]
   if whole:
     hosts.log(
-      f'adapter.quantize={kind!r}: kernels whose number of inputs no even '
-      f'number from 16 to 64 divides stay in {config.adapter.frozen_dtype}: '
-      + ', '.join(whole)
+      f'adapter.quantize={kind!r}: kernels whose number of inputs (of a head, '
+      'in outputs of attention) no even number from 16 to 64 divides stay in '
+      f'{config.adapter.frozen_dtype}: ' + ', '.join(whole)
     )
   return {path: shapes for path, shapes in packed.items() if shapes is not None}
-
-
-def _join(packed: Mapping[str, quantization.Packed]) -> dict[str, Any]:
-  """The leaves of quantised kernels by their paths."""
-  return {
-    path: leaf
-    for layer, shapes in packed.items()
-    for path, leaf in quantized.to_leaves(layer, shapes).items()
-  }
 
 
 def _replace(

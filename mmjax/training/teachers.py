@@ -23,7 +23,7 @@ from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints, rebuild, weight_source
-from mmjax.types import Batch, Outputs, Params
+from mmjax.types import FIELD_ENDINGS, Batch, Outputs, Params
 
 # In a run's folder: checksums of its teachers' parameters, by the task's name.
 FILE = 'teachers.json'
@@ -130,8 +130,8 @@ def load(
 def load_judges(
   tasks: Mapping[str, tasks_lib.Task],
   preprocessor: preprocessing.Preprocessor,
-) -> dict[str, tasks_lib.Judge]:
-  """Reads the models in whose spaces evaluators compare, by their folder.
+) -> dict[tuple[str, str], tasks_lib.Judge]:
+  """Reads the models in whose spaces evaluators compare, by folder and field.
 
   Args:
     tasks: tasks that are evaluated, by name.
@@ -143,16 +143,16 @@ def load_judges(
   found = {}
   for name, task in tasks.items():
     judge = task.find_judge(preprocessor.features)
-    if judge is None or judge.folder in found:
+    if judge is None:
       continue
-    fields = judge.inputs.values()
-    example = {
-      field: np.zeros((1, *preprocessor[field].shape), np.float32)
-      for field in fields
-    }
-    example |= {f'{field}_mask': np.ones(1, bool) for field in fields}
+    (field,) = judge.inputs.values()
+    if (judge.folder, field) in found:
+      continue
+    shape = (1, *preprocessor[field].shape)
+    example = {field: np.zeros(shape, np.float32)}
+    example |= {f'{field}_mask': np.ones(1, bool)}
     frozen = load(name, judge, preprocessor, example)
-    found[judge.folder] = tasks_lib.Judge(
+    found[judge.folder, field] = tasks_lib.Judge(
       functools.partial(_get_output, frozen.apply, judge.output), frozen.params
     )
   return found
@@ -209,7 +209,7 @@ def _select(teacher: tasks_lib.TeacherSpec, batch: Batch) -> Batch:
   return {
     f'{theirs}{ending}': batch[f'{ours}{ending}']
     for theirs, ours in teacher.inputs.items()
-    for ending in ('', '_mask')
+    for ending in FIELD_ENDINGS
     if f'{ours}{ending}' in batch
   }
 
