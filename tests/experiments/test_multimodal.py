@@ -138,7 +138,7 @@ def test_seeds_of_a_benchmark_train_as_runs_do(run, data_dir):
     same,
     trained.params,
   )
-  assert found.accuracies[1] == results['test/shape/accuracy']
+  assert found.accuracies['shape'][1] == results['test/shape/accuracy']
   assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, other, same)))
 
 
