@@ -85,7 +85,7 @@ def test_texts_find_those_of_their_record():
   [
     ({'kind': 'text', 'field': 'captions'}, '', 'kind text has no unit vect'),
     (HOG, '', 'the kind hog, and nothing to find with it; name the field'),
-    (TFIDF, 'metadata/way', 'at least two classes'),
+    (TFIDF, 'metadata/way', 'no class in .*which needs at least two'),
     ({**TFIDF, 'field': 'image'}, '', "field 'image', which is of the kind"),
   ],
 )

@@ -13,7 +13,7 @@ from mmjax.data import (
   tokenizers,
 )
 from mmjax.errors import ConfigError
-from mmjax.models import vision_language
+from mmjax.models import interleaved_inputs
 from tests.models import conversation_models as cases
 
 KINDS = pytest.mark.parametrize('kind', cases.TOKENS)
@@ -191,9 +191,9 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
   assert not (example['t_learnt'] & is_image).any()
   batch = cases.as_arrays({key: v[None] for key, v in example.items()})
   inputs = prepare.make_inputs(batch)
-  joined = vision_language._join_images(
-    inputs, ('left', 'right'), inputs['t_slots']
-  )
+  images = ('left', 'right')
+  chosen = interleaved_inputs.select(inputs, 't', images, has_axes=False)
+  joined = chosen['image']
   np.testing.assert_array_equal(joined[:, 0], inputs['right'])
   np.testing.assert_array_equal(joined[:, 1], inputs['left'])
   del record['fields']['left']
