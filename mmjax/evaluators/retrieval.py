@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ class Retrieval:
     num_examples: int = 0,
     gallery_by: str = '',
     score: str = 'cosine',
+    tile: int = 0,
     name: str = 'retrieval',
   ):
     """Sets the evaluation up; nothing is computed yet.
@@ -56,6 +58,7 @@ class Retrieval:
       gallery_by: metadata field whose values are the galleries; '' for one
         gallery.
       score: 'cosine', or 'maxsim' of the first feature with the second.
+      tile: of `metrics.retrieval.maxsim`.
       name: prefix of the metrics' names.
     """
     self._fields = tuple(embed)
@@ -67,7 +70,7 @@ class Retrieval:
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._gallery_by, self._name = gallery_by, name
-    self._uses_tokens = score == 'maxsim'
+    self._uses_tokens, self._tile = score == 'maxsim', tile
     self._shown: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
@@ -134,7 +137,7 @@ class Retrieval:
     position = {index: i for i, index in enumerate(members)}
     recall = retrieval.recall_of_embeddings
     if self._uses_tokens:
-      recall = retrieval.recall_of_tokens
+      recall = functools.partial(retrieval.recall_of_tokens, tile=self._tile)
     recalls = recall(
       queries[list(members)],
       items[chosen],
@@ -222,7 +225,8 @@ class Retrieval:
     members = members[np.isin(members, owners)]  # Those with something to find.
     for i in members[:: max(1, len(members) // count)][:count]:
       if self._uses_tokens:
-        scores = retrieval.maxsim(queries[i : i + 1], items[candidates])[0]
+        query = queries[i : i + 1]
+        scores = retrieval.maxsim(query, items[candidates], self._tile)[0]
       else:
         scores = items[candidates] @ queries[i]
       lines: list[contact_sheet.Line] = []

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 Recalls = dict[str, float]
 
 _CHUNK = 512
+# Of MaxSim, in memory at once: 64 MB.
+_MAX_PRODUCTS = 2**24
 
 
 def recall_at_k(
@@ -53,7 +55,9 @@ def recall_at_k(
 
 
 def maxsim(
-  queries: Float[np.ndarray, 'I N D'], documents: Float[np.ndarray, 'T M D']
+  queries: Float[np.ndarray, 'I N D'],
+  documents: Float[np.ndarray, 'T M D'],
+  tile: int = 0,
 ) -> Float[np.ndarray, 'I T']:
   """Scores by MaxSim (Faysse et al. 2024, equation 1), as means over queries.
 
@@ -63,15 +67,24 @@ def maxsim(
   Args:
     queries: vectors [I, N, D].
     documents: vectors [T, M, D].
+    tile: number of documents whose inner products with one query are in memory
+      at once; 0 for as many as fit into 64 MB, at least one.
   """
-  padding = ~np.any(documents, axis=-1)  # [T, M]
-  scores = np.zeros((len(queries), len(documents)), np.float32)
-  for i, query in enumerate(queries):
-    query = query[np.any(query, axis=-1)]  # Those that are not padding.
-    if len(query):
-      products = np.einsum('nd,tmd->tnm', query, documents)
-      products[np.broadcast_to(padding[:, None], products.shape)] = -np.inf
-      scores[i] = products.max(axis=-1).mean(axis=-1)
+  length, (number, size, width) = queries.shape[1], documents.shape
+  tile = tile or max(1, _MAX_PRODUCTS // max(1, length * size))
+  # Those that are not padding.
+  queries = [query[np.any(query, axis=-1)] for query in queries]
+  scores = np.zeros((len(queries), number), np.float32)
+  for start in range(0, number, tile):
+    part = documents[start : start + tile]
+    padding = ~np.any(part, axis=-1)  # [t, M]
+    columns = part.reshape(-1, width).T  # [D, t * M]
+    for i, query in enumerate(queries):
+      if len(query):
+        products = (query @ columns).reshape(len(query), -1, size)
+        products[:, padding] = -np.inf
+        nearest = products.max(axis=-1)  # [N, t]
+        scores[i, start : start + tile] = nearest.mean(axis=0)
   return scores
 
 
@@ -79,9 +92,10 @@ def recall_of_tokens(
   images: Float[np.ndarray, 'I N D'],
   texts: Float[np.ndarray, 'T M D'],
   image_of_text: Int[np.ndarray, '_'] | None = None,
+  tile: int = 0,
 ) -> Recalls:
-  """Recall at k of `maxsim`, as `recall_at_k` has it."""
-  return recall_at_k(maxsim(images, texts), image_of_text)
+  """Recall at k of `maxsim` with its `tile`, as `recall_at_k` has it."""
+  return recall_at_k(maxsim(images, texts, tile), image_of_text)
 
 
 def recall_of_embeddings(

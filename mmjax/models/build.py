@@ -91,6 +91,7 @@ def build(
     'output_sizes': dict(outputs.sizes),
     'output_text': outputs.text,
     **describe_images(data, outputs),
+    'embedded': tuple(outputs.embedded),
     'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),
     **data.special_ids,

@@ -1,6 +1,6 @@
 """A language model with images, as an encoder of texts and images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ POOLINGS = ('last', 'tokens')
 class VisionLanguageEmbedder(
   vision_language.InterleavedVisionLanguage, kw_only=True
 ):
-  """Embeds texts, images and conversations about images in one space.
+  """Embeds texts, conversations and images in one space.
 
   All go through one language model, an image as its tokens alone. Its last
   token's features become the vector (E5-V, Jiang et al. 2024; VLM2Vec, Jiang et
@@ -27,7 +27,8 @@ class VisionLanguageEmbedder(
   Attributes:
     pooling: 'last', or 'tokens' for several vectors an example.
     embed_dim: E, width of a projection that all fields share; 0 for none.
-    embedded: the features that tasks compare, with those of their images.
+    embedded: the features that tasks compare. None has images among its words:
+      images are features of their own.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
@@ -36,7 +37,7 @@ class VisionLanguageEmbedder(
   placeholders: Sequence[int] = ()
   pooling: str = 'last'
   embed_dim: int = 0
-  embedded: Mapping[str, Sequence[str]] | None = None
+  embedded: Sequence[str] = ()
   logit_scale_init: Positive = 50.0
   logit_scale_max: Positive = 100.0
   logit_bias_init: float | None = None
@@ -46,11 +47,12 @@ class VisionLanguageEmbedder(
   def setup(self):
     super().setup()
     check_choice(self.pooling, POOLINGS, 'model.pooling')
-    if self.encoder is not None:
-      raise ConfigError(
-        'model.encoder is not for embedding: images stand among the words of '
-        'the decoder; remove it'
-      )
+    for name in ('encoder', 'image_codes', 'autoencoder'):
+      if getattr(self, name) is not None:
+        raise ConfigError(
+          f'model.{name} is not for embedding, which takes only vision, '
+          'projector and decoder; leave it out'
+        )
     kind = 'linear' if self.embed_dim else None
     self.projection = dual_encoder.Projection(
       self.embed_dim or self.decoder.width, kind
@@ -73,7 +75,7 @@ class VisionLanguageEmbedder(
       `logit_scale` [] and, with a bias, `logit_bias` [].
     """
     out = dict(self.scale())
-    for name in self.embedded or {}:
+    for name in self.embedded:
       if name in batch:
         out[f'{name}_embedding'] = self.embed(batch, name, train=train)
     return out
@@ -88,8 +90,7 @@ class VisionLanguageEmbedder(
       vectors = self.embed(rows, name, train=train)
       return vectors.reshape(*array.shape[:2], *vectors.shape[1:])
     if jnp.issubdtype(array.dtype, jnp.integer):
-      images = (self.embedded or {}).get(name, ())
-      batch = self._select(batch, name, images)
+      batch = self._select(batch, name)
       values, mask = self.transform(batch, train=train)
     else:
       image = array if mask is None else ops.zero_masked(array, mask)

@@ -107,8 +107,8 @@ def _special_ids(
   """
   cls = tables.models.get(config.model.get('name'))
   starts = config.model.get('decoder') and hasattr(cls, 'bos_id')
-  if cls is models.InterleavedVisionLanguage:
-    starts = starts and config.model.get('encoder')  # Else a text goes on.
+  if starts and issubclass(cls, models.InterleavedVisionLanguage):
+    starts = config.model.get('encoder')  # Else a text goes on.
   if tokenizer.bos_id is None and starts:
     raise ConfigError(
       f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '

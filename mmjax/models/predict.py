@@ -41,7 +41,7 @@ def apply_factored(model: nn.Module, params: Params, batch: Batch) -> Outputs:
 
 
 def make_embed(model: nn.Module, *, name: str) -> Predict:
-  """Unit vectors [B, E] of one field.
+  """Unit vectors of one field: [B, E], or one for each token, [B, N, E].
 
   Args:
     model: one with `embed(batch, name)`.

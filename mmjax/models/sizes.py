@@ -60,9 +60,7 @@ class OutputSpec:
 def describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
   """The fields of a model that describe the images in conversations."""
   feature = data.features.get(outputs.text)
-  find = lambda name: tuple(getattr(data.features.get(name), 'image_names', ()))
   return {
-    'embedded': {name: find(name) for name in outputs.embedded},
     'output_images': tuple(getattr(feature, 'image_names', ())),
     'image_tokens': getattr(feature, 'image_tokens', 0),
   }

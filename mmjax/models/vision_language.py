@@ -334,15 +334,13 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
-  def _select(
-    self, batch: Batch, name: str = '', images: Sequence[str] = ()
-  ) -> dict[str, Array]:
-    """`inputs.select`, with `output_text` and its images for the name ''."""
+  def _select(self, batch: Batch, name: str = '') -> dict[str, Array]:
+    """Selects a feature without images; for '', `output_text` with its."""
     rope = (self.decoder.block or {}).get('rope') or {}
     return inputs.select(
       batch,
       name or self.output_text,
-      images if name else self.output_images,
+      () if name else self.output_images,
       has_axes=bool(rope.get('sections')),
     )
 

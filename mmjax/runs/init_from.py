@@ -16,7 +16,8 @@ model's name on the Hugging Face hub.
 
 A published language model with placeholders for its images is trained without
 them: one image first, see `mmjax.models.ImageFirstVisionLanguage`; with
-model.name='interleaved' it keeps them, for conversations.
+model.name='interleaved' it keeps them, for conversations; and with
+model.name='embedder' it embeds, as the config's `pooling` and `embed_dim` say.
 """
 
 import dataclasses
@@ -39,6 +40,7 @@ from mmjax.runs import (
   conversation_inputs,
   init_entries,
   init_notes,
+  interleaved,
   rebuild,
   trained_encoders,
   weight_source,
@@ -102,13 +104,7 @@ def _describe(config: Any, start: init_entries.InitEntry) -> dict[str, Any]:
     if not start.of_frames and 'inputs' in given:
       described['inputs'] = given['inputs']
   else:
-    module = start.source.module
-    stays = config.model.get('name') == 'interleaved' and not start.part
-    if not stays or type(module) is not models.InterleavedVisionLanguage:
-      module, _ = start.source.part(start.part)
-    described = weight_source.with_init_from_errors(
-      models.describe, module, tables
-    )
+    described = interleaved.describe(config.model, start.source, start.part)
   _keep_training_settings(described, given, tables)
   crosses = models.PARTS[start.kind].cross_attention if start.kind else None
   if crosses is not None and 'cross_attention' in models.settings_of(

@@ -10,17 +10,21 @@ from mmjax import evaluators, objectives
 from mmjax.data import features
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
+from mmjax.metrics import retrieval
 from mmjax.models import predict
 from mmjax.tasks import base
 from mmjax.types import Array, Ring, Tile
 
 
 def embed(run: base.TrainedModel, **values: Any) -> Array:
-  """Unit vectors [B, E] of one value of a field, or of several.
+  """Unit vectors of one value of a field, or of several.
 
   Args:
     run: the trained model.
     **values: one field by name, such as `image='photo.png'`.
+
+  Returns:
+    [B, E], or for MaxSim [B, N, E], those of padding being 0.
   """
   if len(values) != 1:
     raise ConfigError(
@@ -36,19 +40,25 @@ def rank_texts(
   texts: Sequence[str],
   beam_size: int,
 ) -> list[str]:
-  """Lines of texts with their cosine to an input, the highest first."""
+  """Lines of texts with their score with an input, the highest first."""
   del beam_size
   text = next(
     name
     for name, feature in run.preprocessor.features.items()
     if isinstance(feature, features.StoredTexts)
   )
+  task = base.find_task(run, Align)
   (given,) = inputs.items()
-  scores = np.asarray(
-    embed(run, **{text: list(texts)}) @ embed(run, **dict([given]))[0]
-  )
+  rows = np.asarray(embed(run, **{text: list(texts)}))
+  row = np.asarray(embed(run, **dict([given])))
+  if task.score == 'cosine':
+    scores = rows @ row[0]
+  elif text == task.fields[0]:  # The texts are the queries.
+    scores = retrieval.maxsim(rows, row, task.tile)[:, 0]
+  else:
+    scores = retrieval.maxsim(row, rows, task.tile)[0]
   ranked = (f'{scores[i]:6.3f}  {texts[i]}' for i in np.argsort(-scores))
-  return ['cosine  text', *ranked]
+  return [f'{task.score}  text', *ranked]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +73,8 @@ class Align(base.Task):
     fields: names of the features, two or more.
     anchor: feature that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP), 'sigmoid' (SigLIP) or 'correlation' (DCCA).
-    tile: number of candidates whose logits are computed at once; 0 for all.
+    tile: number of candidates whose logits are computed at once; 0 for all. For
+      MaxSim, also in evaluation.
     ring: whether devices pass their candidates around a ring.
     negatives: feature of texts that are wrong for the first field and so are
       further candidates for it; '' for none. With it, the second field is found
@@ -115,8 +126,9 @@ class Align(base.Task):
     if self.negatives or self.score != 'cosine':
       if self.kind != 'softmax' or self.ring or self.anchor:
         raise ConfigError(
-          f'hard negatives and MaxSim are for kind={"softmax"!r}, not '
-          f'{self.kind!r}, without ring and anchor; leave these out'
+          f'kind={self.kind!r}, ring={self.ring} and anchor={self.anchor!r}: '
+          "hard negatives and MaxSim are for kind='softmax' without ring and "
+          'anchor; leave these out'
         )
       return objectives.Ranking(
         self.fields, self.negatives, self.score, self.tile
@@ -124,8 +136,7 @@ class Align(base.Task):
     if self.kind == 'correlation':
       if self.tile or self.ring:
         raise ConfigError(
-          "tasks.align.kind='correlation' has no candidates; leave out tile "
-          'and ring'
+          "kind='correlation' has no candidates; leave out tile and ring"
         )
       return objectives.CanonicalCorrelation(self.fields, self.anchor)
     return objectives.Contrastive(
@@ -150,6 +161,7 @@ class Align(base.Task):
         split.preprocessor,
         gallery_by=split.config.eval.gallery_by,
         score=self.score,
+        tile=self.tile,
         name=f'{split.prefix}{name}',
         **split.settings(),
       )

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from mmjax import models, types
-from mmjax.data.features import Feature
+from mmjax.data.features import Feature, Turns
 from mmjax.errors import ConfigError, suggest
 from mmjax.tasks import base
 from mmjax.types import Objective
@@ -101,13 +101,34 @@ def find_output_spec(
   for task in tasks.values():
     sizes |= task.output_sizes(features)
     masked_heads |= task.masked_heads(features)
-  embedded = (name for task in tasks.values() for name in task.list_embedded())
   return models.OutputSpec(
     sizes,
     _find_output_text(tasks),
     masked_heads,
-    tuple(dict.fromkeys(embedded)),
+    _find_embedded(tasks, features),
   )
+
+
+def _find_embedded(
+  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
+) -> tuple[str, ...]:
+  """The features that the tasks' model embeds, each alone.
+
+  Raises:
+    ConfigError: if one is of conversations with images.
+  """
+  found = {}
+  for task_name, task in tasks.items():
+    for name in task.list_embedded():
+      found[name] = None
+      feature = features.get(name)
+      if isinstance(feature, Turns) and feature.image_names:
+        raise ConfigError(
+          f'tasks.{task_name} embeds data.features.{name}, whose image='
+          f'{feature.image!r}: conversations are embedded without images; set '
+          f"image='', and embed the images as a feature of their own"
+        )
+  return tuple(found)
 
 
 def _find_output_text(tasks: Mapping[str, base.Task]) -> str:

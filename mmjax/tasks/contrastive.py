@@ -9,12 +9,12 @@ from mmjax.types import Array
 
 
 def encode_image(run: base.TrainedModel, image: Any) -> Array:
-  """Unit vectors [B, E] of one image or several."""
+  """Unit vectors of one image or several, as `embed` of `Align`."""
   return align.embed(run, image=image)
 
 
 def encode_text(run: base.TrainedModel, texts: str | Sequence[str]) -> Array:
-  """Unit vectors [B, E] of one text or several."""
+  """Unit vectors of one text or several, as `embed` of `Align`."""
   return align.embed(run, text=texts)
 
 

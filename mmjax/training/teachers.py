@@ -314,12 +314,15 @@ def _open_run(
       )
     inputs, size = run.inputs, len(theirs)
   else:
-    if not any('embed' in task.methods for task in run.tasks.values()):
+    if not any(task.embeds for task in run.tasks.values()):
       raise ConfigError(
-        'the run has no embeddings: it trained neither contrastive nor align'
+        'the run has no embeddings: it trained neither contrastive nor align '
+        "with score='cosine'; use a run that did"
       )
     inputs = models.find_encoder_inputs(run.config.model).get(target, (target,))
     size = run.module.embed_dim
+    if not size and isinstance(run.module, models.VisionLanguageEmbedder):
+      size = run.module.decoder.width  # It has no projection.
   return _Opened(
     run.module,
     {name: run.preprocessor[name].describe_arrays() for name in inputs},

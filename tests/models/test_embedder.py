@@ -1,20 +1,24 @@
 """A language model with images that embeds, as a whole and by tokens."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
 
 from mmjax import decoders, encoders, models, objectives
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
+from mmjax.models import from_config
 from mmjax.training import state as state_lib
 from mmjax.training import step
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
-EMBEDDED = {'image': (), 'text': (), 'negatives': (), 'turns': ('image',)}
+EMBEDDED = ('image', 'text', 'negatives')
 
 
 def _build(pooling):
@@ -36,7 +40,6 @@ def _make_batch(size=4):
   rng = np.random.default_rng(0)
   lengths = rng.integers(2, 7, size)
   text = rng.integers(3, 20, (size, 7)).astype(np.int32)
-  turns = np.concatenate([np.full((size, 4), 22, np.int32), text], axis=1)
   mask = np.arange(7) < lengths[:, None]
   arrays = {
     'image': rng.normal(size=(size, 8, 8, 3)).astype(np.float32),
@@ -45,8 +48,6 @@ def _make_batch(size=4):
     'text_mask': mask,
     'negatives': rng.integers(3, 20, (size, 3, 5)).astype(np.int32),
     'negatives_mask': np.ones((size, 3, 5), bool),
-    'turns': turns,
-    'turns_mask': np.pad(mask, ((0, 0), (4, 0)), constant_values=True),
   }
   return jax.tree.map(jnp.asarray, arrays)
 
@@ -68,23 +69,52 @@ def test_all_kinds_of_fields_are_embedded(pooling, draw):
     close(norms, exists)
   # Neither other texts nor padding change a vector.
   alone = {name: x[1:2] for name, x in batch.items()}
-  number = int(batch['text_mask'][1].sum())
-  for name, count in (('text', number), ('turns', number + 4)):
-    cut = {
-      **alone,
-      name: alone[name][:, :count],
-      f'{name}_mask': alone[f'{name}_mask'][:, :count],
-    }
-    want = out[f'{name}_embedding'][1]
-    want = want[:count] if pooling == 'tokens' else want
-    close(embed(cut, name)[0], want)
+  count = int(batch['text_mask'][1].sum())
+  cut = {key: alone[key][:, :count] for key in ('text', 'text_mask')}
+  want = out['text_embedding'][1]
+  close(embed(cut, 'text')[0], want[:count] if pooling == 'tokens' else want)
   close(
     embed({'text': batch['negatives'][:, 1]}, 'text'),
     out['negatives_embedding'][:, 1],
   )
-  # An image alone is as one before which and after which nothing stands.
-  only = {'turns': jnp.full((4, 4), 22), 'image': batch['image']}
-  close(embed(only, 'turns'), out['image_embedding'])
+  # An image is as one among words before which and after which none stand.
+  only = {'text': jnp.full((4, 4), 22), 'image': batch['image'][:, None]}
+  project = lambda m: m.projection(m.transform(only, train=False)[0])
+  want = module.apply({'params': params}, method=project)  # [B, N, E]
+  want = want if pooling == 'tokens' else want[:, -1]
+  close(out['image_embedding'], want)
+
+
+def test_a_config_builds_it_without_a_token_that_starts_a_text():
+  stack = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
+  config = ml_collections.ConfigDict({
+    'model': {
+      'name': 'embedder',
+      'vision': {'name': 'vit', 'patch_size': 4, **stack},
+      'decoder': {'name': 'text', 'cross_attention': False, **stack},
+    },
+    'data': {
+      'text_length': 7, 'question_length': 7, 'answer_length': 7,
+      'tokenizer': 'any.json',
+    },
+    'train': {'dtype': 'float32'},
+  })  # fmt: skip
+  words = types.SimpleNamespace(vocab_size=23, bos_id=None, eos_id=2, pad_id=0)
+  preprocessor = types.SimpleNamespace(features={}, tokenizer=words)
+  outputs = models.OutputSpec(embedded=('image',))
+  module = from_config.build(config, preprocessor, outputs)
+  assert module.embedded == ('image',)
+  config.model.name = 'language_model'
+  del config.model.vision
+  with pytest.raises(ConfigError, match='no token that starts a text'):
+    from_config.build(config, preprocessor, outputs)
+
+
+@pytest.mark.parametrize('part', ['image_codes', 'autoencoder'])
+def test_parts_that_write_images_are_refused(part):
+  module = _build('last').clone(**{part: mnn.Linear(8)})
+  with pytest.raises(ConfigError, match=f'model.{part} is not for embedding'):
+    module.init(jax.random.key(0), {}, train=False)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """MaxSim and the loss of ranking, against loops and over devices."""
 
 import functools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,6 @@ def test_maxsim_is_the_mean_of_the_nearest():
   documents[0] = -np.abs(documents[0])
   queries[0] = np.abs(queries[0])
   want = [[_loop(q, d) for d in documents] for q in queries]
-  close(retrieval.maxsim(queries, documents), want)
   sum_of = lambda d, tile: jnp.sum(
     jnp.sin(ops.maxsim(jnp.asarray(queries), d, tile=tile))
   )
@@ -50,11 +50,21 @@ def test_maxsim_is_the_mean_of_the_nearest():
   for tile in (0, 1, 3, 7):
     score = functools.partial(ops.maxsim, tile=tile)
     close(score(jnp.asarray(queries), jnp.asarray(documents)), want)
+    close(retrieval.maxsim(queries, documents, tile), want)
     close(jax.grad(sum_of)(jnp.asarray(documents), tile), plain)
   owners = np.arange(7) % 3
   recalls = retrieval.recall_of_tokens(queries, documents, owners)
   want = retrieval.recall_at_k(np.asarray(want, np.float32), owners)
   assert recalls == want
+
+
+def test_evaluation_has_the_products_of_a_tile_in_memory():
+  queries, documents = _draw(0, 2, 64, 5), _draw(1, 400, 8, 5)
+  tracemalloc.start()
+  retrieval.maxsim(queries, documents, 4)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 64 * 400 * 8 * 4 / 4  # A quarter of one query's products.
 
 
 def _make(score, seed=0, size=6, number=2):
