@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from mmjax import pretrained
+from mmjax import models, pretrained
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
@@ -26,6 +27,29 @@ def test_another_loss_than_the_sources_is_told(make_config, capsys):
   config.tasks.contrastive.kind = 'sigmoid'
   init_from.resolve(config)
   assert 'sigmoid loss' not in capsys.readouterr().out
+
+
+def test_an_embedder_starts_from_a_whole_model_with_images(make_config):
+  config = make_config(GOLDEN / 'llava')
+  own = {'name': 'embedder', 'pooling': 'tokens', 'embed_dim': 5}
+  config.model = own
+  config = init_from.resolve(config)
+  assert {key: config.model[key] for key in own} == own
+  assert 'placeholders' not in config.model  # No text has images.
+  module = models.build(
+    config.model,
+    models.DataSizes(1),
+    models.OutputSpec(embedded=('image', 'text')),
+  )
+  image = np.zeros((2, *config.data.image_size, 3), np.float32)
+  batch = {'image': image, 'text': np.zeros((2, 3), np.int32)}
+  init = lambda key: module.init(key, batch, train=False)
+  params = nn.meta.unbox(jax.eval_shape(init, jax.random.key(0)))['params']
+  wanted = set(tree_paths.flatten(params))
+  found = init_from.find_paths(config, params)
+  assert found <= wanted
+  new = {path.partition('/')[0] for path in wanted - found}
+  assert new == {'projection', 'scale'}
 
 
 def test_texts_are_read_in_the_case_of_the_source(make_config):

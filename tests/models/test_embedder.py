@@ -104,8 +104,7 @@ def test_a_config_builds_it_without_a_token_that_starts_a_text():
   outputs = models.OutputSpec(embedded=('image',))
   module = from_config.build(config, preprocessor, outputs)
   assert module.embedded == ('image',)
-  config.model.name = 'language_model'
-  del config.model.vision
+  config.model.name = 'image_first'
   with pytest.raises(ConfigError, match='no token that starts a text'):
     from_config.build(config, preprocessor, outputs)
 

@@ -1,12 +1,13 @@
 """A published model of images and texts is a teacher of its embeddings."""
 
+import types
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from mmjax import pretrained, tasks
+from mmjax import models, pretrained, tasks
 from mmjax.data import preprocess, tokenizers
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
@@ -102,6 +103,31 @@ def test_other_arrays_and_another_tokenizer_are_refused(clip, tmp_path):
     load(clip, 'text', tokenizer=tokenizers.make_byte_tokenizer())
   with pytest.raises(ConfigError, match=r"^tasks\.distill\.teacher='.*no fold"):
     load(clip, 'image', source=tmp_path / 'missing')
+
+
+def test_a_runs_vectors_have_one_width_and_one_an_example(
+  clip, tmp_path, monkeypatch
+):
+  prepare = make_preprocessor(clip)
+  decoder = types.SimpleNamespace(width=23, cross_attention=False)
+  run = types.SimpleNamespace(
+    tasks={'align': tasks.Align(fields=('photo', 'words'))},
+    config=types.SimpleNamespace(model={'name': 'embedder'}),
+    module=models.VisionLanguageEmbedder(vision=None, decoder=decoder),
+    preprocessor=prepare,
+    tokenizer=prepare.tokenizer,
+    params={},
+  )
+  monkeypatch.setattr(teachers.rebuild, 'load', lambda folder: run)
+  monkeypatch.setattr(teachers.hub, 'is_run', lambda folder: True)
+  teacher = tasks.TeacherSpec(
+    str(tmp_path), 'embed', 'photo', 'out', 7, {'photo': 'photo'}
+  )
+  with pytest.raises(ConfigError, match=r"23 outputs for 'photo', .*width=23"):
+    teachers.load('distill', teacher, prepare, {})
+  run.tasks['align'] = tasks.Align(fields=('photo', 'words'), score='maxsim')
+  with pytest.raises(ConfigError, match=r"no embeddings.* score='cosine'"):
+    teachers.load('distill', teacher, prepare, {})
 
 
 def test_a_run_does_not_resume_with_another_teacher(tmp_path):
