@@ -51,7 +51,8 @@ class VisionLanguageEmbedder(
       if getattr(self, name) is not None:
         raise ConfigError(
           f'model.{name} is not for embedding, which takes only vision, '
-          'projector and decoder; leave it out'
+          'projector and decoder; leave it out, and start from those parts '
+          'alone: init_from=vision=FOLDER,projector=FOLDER,decoder=FOLDER'
         )
     kind = 'linear' if self.embed_dim else None
     self.projection = dual_encoder.Projection(
