@@ -32,8 +32,7 @@ all of them optional. Published models also read
   text_segments  [B, T] int32, which of several texts in a row, from 1 on
   prefix         [B, T] bool, tokens that attend to each other both ways
 
-One question an image has no axis n; with it, there are n about each image, and
-so have the outputs about answers.
+One question an image has no axis n; n about each have it, as their outputs.
 
 Token sequences read `<bos> words <eos> <pad>`, conversations as
 `mmjax.data.features.turns.Turns` writes them, with NAME_learnt [B, T] bool,
@@ -311,8 +310,7 @@ class FieldInfo:
     return 'must be ' + ' and '.join(filter(None, (lower, upper)))
 
 
-# Endings of the keys of arrays that belong to one example's field.
-FIELD_ENDINGS = ('', '_mask', '_grid')
+FIELD_ENDINGS = ('', '_mask', '_grid')  # Of the keys of a field's arrays.
 # Number of features, heads, layers, tokens or pixels.
 Size = Annotated[int, FieldInfo(above=0)]
 Positive = Annotated[float, FieldInfo(above=0)]

@@ -82,10 +82,11 @@ def test_a_judge_is_read_for_its_task_alone(clip):
   prepare = make_preprocessor(clip)
   task = tasks.Draw(judge=str(CLIP), judge_field='photo')
   found = teachers.load_judges({'draw': task, 'other': tasks.Draw()}, prepare)
-  assert list(found) == [str(CLIP)]
+  assert list(found) == [(str(CLIP), 'photo')]
+  (judge,) = found.values()
   image = np.zeros((5, 9, 3), np.uint8)
   batch = prepare.prepare(photo=[image])
-  got = found[str(CLIP)].embed(found[str(CLIP)].params, batch)
+  got = judge.embed(judge.params, batch)
   want = clip.module.apply(
     {'params': clip.params}, batch['photo'], method='encode_image'
   )
