@@ -58,7 +58,7 @@ def write(model, variables, batch, max_new_tokens=4):
 
 def test_pictures_stand_in_their_places(made):
   model, variables = made
-  vectors = model.apply(variables, BATCH, method='embed')
+  vectors = model.apply(variables, BATCH, method='embed_words')
   seen = model.apply(variables, BATCH, method='encode_images').values
   words = variables['params']['decoder']['words']['table']['embedding']
   np.testing.assert_array_equal(vectors[0, 1:3], seen[0, :2])
