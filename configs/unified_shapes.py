@@ -19,11 +19,7 @@ from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a few minutes on one core.
-
-  Without `init_from` the tokens are those of an autoencoder that has learnt
-  nothing.
-  """
+  """Returns the config; `runlocal` shrinks it to a few minutes on one core."""
   chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'pretrain'

@@ -1,6 +1,7 @@
 """Language models that write images too, one token after another."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import einops
 import jax
@@ -24,6 +25,9 @@ class ImageWriter(writing.Writer):
   For guidance (Ho and Salimans 2022), a prompt is made void: all of its tokens
   but the first and the last become padding that is attended to, as in Janus.
   """
+
+  # Its tokens mean nothing before it is trained.
+  trained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
 
   def encode_tokens(self, images: Array) -> Array:
     """Token ids [B, h, w] int32 of images [B, H, W, C], without gradient."""

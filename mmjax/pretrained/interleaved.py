@@ -192,3 +192,8 @@ class PublishedInterleaved(language_models.PublishedWriter):
     """
     adds = not chat_ids.begins_whole(self.tokenizer, text)
     return self.tokenizer.encode(text, add_special_tokens=adds).ids
+
+
+def is_video(image: Any) -> bool:
+  """Whether an image is an array of frames."""
+  return isinstance(image, np.ndarray) and image.ndim == 4

@@ -20,7 +20,6 @@ from mmjax.pretrained import (
   language_models,
   llama,
   llamas,
-  names,
   preprocess,
   sections,
   siglip,
@@ -52,14 +51,6 @@ _CODES = {
   'projection_dim': 2048,
   'image_token_embed_dim': 2048,
 }
-_SEPARATE = {'tie_word_embeddings': False}
-TIES = (
-  names.Tie(
-    'model.language_model.embed_tokens.weight',
-    'lm_head.weight',
-    {**_SEPARATE, 'text_config': _SEPARATE},
-  ),
-)
 SECTIONS = {
   '': sections.Section(read=_DEFAULTS),
   'text_config': llama.SECTIONS[''].join(
@@ -317,12 +308,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision, _, text = _sections(config)
   theirs, codes = 'model.aligner', 'model.generation'
-  decoder = [
-    dataclasses.replace(
-      rule, theirs=rule.theirs.replace('model.', 'model.language_model.', 1)
-    )
-    for rule in llama.decoder_rules(text)
-  ]
+  decoder = llamas.put_under_model(llama.decoder_rules(text))
   return [
     *keys.add_prefixes(_image_rules(vision), 'vision/', 'model.vision_model.'),
     *keys.dense('projector/up', f'{theirs}.fc1'),
@@ -383,5 +369,5 @@ FAMILY = base.Family(
   inputs=inputs,
   rules=rules,
   skip=SKIP,
-  ties=TIES,
+  ties=llamas.TIES_UNDER_MODEL,
 )

@@ -1,5 +1,6 @@
 """Decoders of Llama and of models like it: Mistral, Qwen, Gemma."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,15 @@ from mmjax.pretrained import (
 SKIP = (r'.*\.rotary_emb\.inv_freq',)
 PREFIXES = ('model.',)
 TIES = (names.head_tie('model.embed_tokens.weight'),)
+# Of a model that has the decoder as its `language_model`.
+_SEPARATE = {'tie_word_embeddings': False}
+TIES_UNDER_MODEL = (
+  names.Tie(
+    'model.language_model.embed_tokens.weight',
+    'lm_head.weight',
+    {**_SEPARATE, 'text_config': _SEPARATE},
+  ),
+)
 
 DEFAULTS = {
   'vocab_size': 32000,
@@ -164,6 +174,28 @@ def rules(
   if not tied:
     out += keys.dense('head', 'lm_head', bias=False)
   return out
+
+
+def put_under_model(table: Sequence[keys.Rule]) -> list[keys.Rule]:
+  """The key table of a decoder that is a model's `language_model`.
+
+  Args:
+    table: that of the decoder alone, as of `rules`.
+  """
+  return [
+    dataclasses.replace(
+      rule, theirs=rule.theirs.replace('model.', 'model.language_model.', 1)
+    )
+    for rule in table
+  ]
+
+
+def read_text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The `text_config` of a config.json, tied if either says so."""
+  text = dict(config.get('text_config') or {})
+  if config.get('tie_word_embeddings'):
+    text['tie_word_embeddings'] = True
+  return text
 
 
 def find_windows(

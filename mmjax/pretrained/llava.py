@@ -120,9 +120,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  text = dict(config.get('text_config') or {})
-  if config.get('tie_word_embeddings'):
-    text['tie_word_embeddings'] = True
+  text = llamas.read_text_config(config)
   return (
     configs.section(config, '', _DEFAULTS),
     configs.section(config, 'vision_config', _VISION),

@@ -19,6 +19,7 @@ from mmjax.ops import anyres, packing
 from mmjax.pretrained import (
   base,
   configs,
+  interleaved,
   keys,
   language_models,
   llamas,
@@ -80,7 +81,7 @@ PREPROCESS = patches.VIDEOS.join(
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessor(tiles.TilePreprocessor):
   """Cuts an image that is alone into tiles, and pads one of several.
 
@@ -88,7 +89,7 @@ class Preprocessor(tiles.TilePreprocessor):
     whole: makes the one tile of one of several.
   """
 
-  whole: tiles_lib.SquareCutter | None = None
+  whole: tiles_lib.SquareCutter
 
 
 class Model(vision_language.PublishedVisionLanguage):
@@ -163,7 +164,7 @@ class Model(vision_language.PublishedVisionLanguage):
     """Cuts images into tiles; returns keys of the batch, and grids."""
     pixels, layouts, grids = [], [], []
     for row in rows:
-      number = sum(not _is_video(image) for image in row)
+      number = sum(not interleaved.is_video(image) for image in row)
       cut = [self._cut(image, alone=number == 1) for image in row]
       starts = np.cumsum([0, *(len(tile) for tile, _ in cut)])
       tokens = self.tokens_per_image()
@@ -176,7 +177,7 @@ class Model(vision_language.PublishedVisionLanguage):
       )
       grids.append(
         [
-          packing.Grid(1, 1, len(layout), video=_is_video(image))
+          packing.Grid(1, 1, len(layout), video=interleaved.is_video(image))
           for image, (_, layout) in zip(row, cut, strict=True)
         ]
       )
@@ -188,7 +189,7 @@ class Model(vision_language.PublishedVisionLanguage):
     """Preprocesses an image or a video: tiles [n, h, w, 3] and its tokens."""
     both, vision, _ = _sections(self.config)
     side = vision['image_size'] // vision['patch_size']
-    if _is_video(image):
+    if interleaved.is_video(image):
       frames = [self.video_preprocessor(_to_image(frame)) for frame in image]
       return np.stack(frames), anyres.lay_out_frames(len(frames), side)
     image = _to_image(image)
@@ -235,10 +236,6 @@ class Model(vision_language.PublishedVisionLanguage):
         weights[i, :number] = np.concatenate([one.weights for one in own])
     layout = {'sources': jnp.asarray(sources), 'weights': jnp.asarray(weights)}
     return {'image': jnp.asarray(arrays), 'image_layout': layout}
-
-
-def _is_video(image: Any) -> bool:
-  return isinstance(image, np.ndarray) and image.ndim == 4
 
 
 def _to_image(image: Any) -> PIL.Image.Image:
@@ -329,13 +326,10 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  text = dict(config.get('text_config') or {})
-  if config.get('tie_word_embeddings'):
-    text['tie_word_embeddings'] = True
   return (
     configs.section(config, '', _DEFAULTS),
     configs.section(config, 'vision_config', _VISION),
-    text,
+    llamas.read_text_config(config),
   )
 
 

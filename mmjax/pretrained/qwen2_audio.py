@@ -194,13 +194,10 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  text = dict(config.get('text_config') or {})
-  if config.get('tie_word_embeddings'):
-    text['tie_word_embeddings'] = True
   return (
     configs.section(config, '', _DEFAULTS),
     configs.section(config, 'audio_config', _AUDIO),
-    text,
+    llamas.read_text_config(config),
   )
 
 

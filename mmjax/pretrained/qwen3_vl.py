@@ -14,9 +14,9 @@ from mmjax.pretrained import (
   base,
   configs,
   forms,
+  interleaved,
   keys,
   llamas,
-  names,
   patches,
   qwen_vl,
   sections,
@@ -54,14 +54,6 @@ SECTIONS = {
   'text_config': sections.Section(read=(*_TEXT, *sections.ROTARY)),
   'vision_config': qwen_vl.VISION_SECTION.join(sections.Section(read=_VISION)),
 }
-_SEPARATE = {'tie_word_embeddings': False}
-TIES = (
-  names.Tie(
-    'model.language_model.embed_tokens.weight',
-    'lm_head.weight',
-    {**_SEPARATE, 'text_config': _SEPARATE},
-  ),
-)
 
 
 class VideoPreprocessor(patches.PatchPreprocessor):
@@ -124,7 +116,7 @@ class Model(qwen_vl.QwenVL):
 
   def _write_videos(self, text: str, row: Sequence[Any]) -> str:
     """Writes each video as the times and placeholders of its steps."""
-    videos = [len(image) for image in row if qwen_vl.is_video(image)]
+    videos = [len(image) for image in row if interleaved.is_video(image)]
     start, pad, end = (
       self._find_token(name)
       for name in (
@@ -229,15 +221,9 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     attention_bias=_read_text(config)['attention_bias'],
     qk_norm=True,
   )
-  decoder = [
-    dataclasses.replace(
-      rule, theirs=rule.theirs.replace('model.', 'model.language_model.', 1)
-    )
-    for rule in text
-  ]
   return [
     *keys.add_prefixes(_vision_rules(config), 'vision/', 'model.visual.'),
-    *keys.add_prefixes(decoder, 'decoder/', ''),
+    *keys.add_prefixes(llamas.put_under_model(text), 'decoder/', ''),
   ]
 
 
@@ -300,5 +286,5 @@ FAMILY = base.Family(
   inputs=inputs,
   rules=rules,
   skip=llamas.SKIP,
-  ties=TIES,
+  ties=llamas.TIES_UNDER_MODEL,
 )

@@ -16,6 +16,7 @@ from mmjax.pretrained import (
   base,
   configs,
   forms,
+  interleaved,
   keys,
   llamas,
   patches,
@@ -213,16 +214,11 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     return [dataclasses.replace(grid, interval=self.video_interval)]
 
   def _cut_patches(self, image: Any) -> tuple[np.ndarray, list[packing.Grid]]:
-    if is_video(image):
+    if interleaved.is_video(image):
       pixels, grid = self.video_preprocessor(list(image))
       return pixels, self.split_grid(dataclasses.replace(grid, video=True))
     pixels, grid = self.preprocessor([image_files.to_array(image)])
     return pixels, [grid]
-
-
-def is_video(image: Any) -> bool:
-  """Whether an image is an array of frames."""
-  return isinstance(image, np.ndarray) and image.ndim == 4
 
 
 def model(
