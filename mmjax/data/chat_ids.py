@@ -1,6 +1,7 @@
 """Conversations as ids of a tokenizer, and which of them the assistant says."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,7 @@ def encode(
   messages: Sequence[Message],
   *,
   completes: bool = False,
+  image: tuple[str, str] | None = None,
   **settings: Any,
 ) -> Conversation:
   """Writes a conversation by a template, as ids, and finds what is learnt.
@@ -62,6 +64,8 @@ def encode(
     completes: whether the tokenizer adds its first and last tokens, unless the
       text begins with the first one. In transformers, processors of images
       and texts do so, and tokenizers don't.
+    image: what the template writes for an image, and what is read in its place,
+      of which nothing is learnt; None to read what the template writes.
     **settings: arguments of `ChatTemplate.render`.
 
   Raises:
@@ -69,6 +73,9 @@ def encode(
       in the text can't be found.
   """
   text, spans, is_marked = _find_spans(template, messages, **settings)
+  images = []
+  if image:
+    text, spans, images = _write_images(text, spans, *image)
   adds = completes and not begins_whole(tokenizer, text)
   encoding = tokenizer.encode(text, add_special_tokens=adds)
   offsets = encoding.offsets
@@ -84,7 +91,11 @@ def encode(
   for begin, end in offsets:
     while at < len(spans) and begin >= spans[at][1]:
       at += 1
-    learnt.append(at < len(spans) and end > spans[at][0])
+    is_said = at < len(spans) and end > spans[at][0]
+    learnt.append(
+      is_said
+      and not any(begin < last and first < end for first, last in images)
+    )
   return Conversation(text, tuple(encoding.ids), tuple(learnt), tuple(offsets))
 
 
@@ -111,6 +122,26 @@ def find_end(
   ]
   added = tokenizer.get_added_tokens_decoder()
   return tuple(token_id for token_id in learnt[-1:] if token_id in added)
+
+
+def _write_images(
+  text: str, spans: Sequence[Span], mark: str, written: str
+) -> tuple[str, list[Span], list[Span]]:
+  """Writes what is read for each image; returns where spans and images are.
+
+  With the mark 'i', written as '[i]', 'aib' and the span (2, 3) of 'b' become
+  'a[i]b', the span (4, 5), and (1, 4) of the image.
+  """
+  grown = len(written) - len(mark)
+  spans = [
+    tuple(at + grown * text.count(mark, 0, at) for at in span) for span in spans
+  ]
+  pieces = text.split(mark)
+  ends = itertools.accumulate(
+    len(piece) + len(written) for piece in pieces[:-1]
+  )
+  images = [(end - len(written), end) for end in ends]
+  return written.join(pieces), spans, images
 
 
 def _extend(text: str, span: Span, ends: Sequence[Span]) -> Span:

@@ -1,7 +1,7 @@
 """Gemma 3 for images and texts (Gemma Team 2025), as Hugging Face has it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from mmjax.pretrained import (
   base,
   configs,
   gemma3_text,
+  interleaved,
   keys,
   llamas,
   preprocess,
@@ -87,31 +88,26 @@ class Model(vision_language.PublishedVisionLanguage):
     """Number of tokens of an image."""
     return _sections(self.config)[0]['mm_tokens_per_image']
 
-  def tokenize_prompt(self, text: str, number: int) -> list[int]:
-    """Tokenizes a prompt to ids, with one placeholder for each image."""
-    return super().tokenize_prompt(self._surround(text), number)
-
-  def tokenize_chat(self, text: str) -> list[int]:
-    """Tokenizes a text that a chat template wrote."""
-    return super().tokenize_chat(self._surround(text))
-
-  def _surround(self, text: str) -> str:
-    """Writes each image as its three tokens, between empty lines."""
-    both = _sections(self.config)[0]
-    start, image, end = (
-      self._find_token(f'{name}_token_index', both)
-      for name in ('boi', 'image', 'eoi')
-    )
-    return text.replace(start, f'\n\n{start}{image}{end}\n\n')
-
-  def _find_token(self, name: str, both: Mapping[str, Any]) -> str:
-    token = self.tokenizer.id_to_token(both[name])
-    if token is None:
-      raise ConfigError(
-        f'config.json: {name} is {both[name]}, which is not an id of the '
-        'tokenizer; take both files from one model'
-      )
-    return token
+  @classmethod
+  def read_image_text(
+    cls,
+    config: Mapping[str, Any],
+    tokenizer_config: Mapping[str, Any],
+    find_token: Callable[[int], str | None],
+  ) -> interleaved.ImageText:
+    """The three tokens of an image, between empty lines."""
+    del tokenizer_config
+    both = _sections(config)[0]
+    tokens = []
+    for name in ('boi_token_index', 'image_token_index', 'eoi_token_index'):
+      token = find_token(both[name])
+      if token is None:
+        raise ConfigError(
+          f'config.json: {name} is {both[name]}, which is not an id of the '
+          'tokenizer; take both files from one model'
+        )
+      tokens.append(token)
+    return interleaved.ImageText(tokens[0], ('\n\n', *tokens, '\n\n'))
 
 
 def module(

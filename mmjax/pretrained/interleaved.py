@@ -1,6 +1,8 @@
 """Published language models with images or sounds among their words."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -13,6 +15,20 @@ from mmjax.pretrained import base, chats, language_models
 from mmjax.types import Array, Batch
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageText:
+  """What a model reads for an image.
+
+  Attributes:
+    mark: what stands for the image in a prompt.
+    parts: the texts and tokens that are read in its place, with the placeholder
+      once.
+  """
+
+  mark: str
+  parts: tuple[str, ...]
+
+
 class PublishedInterleaved(language_models.PublishedWriter):
   """A language model with images, or other media, among its words.
 
@@ -23,6 +39,33 @@ class PublishedInterleaved(language_models.PublishedWriter):
   """
 
   media: ClassVar[str] = 'images'
+
+  @classmethod
+  def read_image_text(
+    cls,
+    config: Mapping[str, Any],
+    tokenizer_config: Mapping[str, Any],
+    find_token: Callable[[int], str | None],
+  ) -> ImageText | None:
+    """What is read for an image; None for what stands in the prompt.
+
+    Args:
+      config: the contents of config.json.
+      tokenizer_config: those of tokenizer_config.json; {} without the file.
+      find_token: id -> the tokenizer's token, None if it has none.
+
+    Raises:
+      ConfigError: if the tokenizer lacks a token.
+    """
+    del config, tokenizer_config, find_token
+    return None
+
+  @functools.cached_property
+  def image_text(self) -> ImageText | None:
+    """What is read for an image, see `read_image_text`."""
+    return self.read_image_text(
+      self.config, self.tokenizer_config, self.tokenizer.id_to_token
+    )
 
   def logits(self, images: Sequence[Any], texts: str | Sequence[str]) -> Array:
     """Logits [B, T, V] of the next token at each position of texts.
@@ -182,7 +225,7 @@ class PublishedInterleaved(language_models.PublishedWriter):
       text: the prompt, which contains the placeholders here.
       number: number of its images.
     """
-    return self.tokenizer.encode(text).ids
+    return self.tokenizer.encode(self._write_images(text)).ids
 
   def tokenize_chat(self, text: str) -> list[int]:
     """Tokenizes a text that a chat template wrote.
@@ -190,8 +233,14 @@ class PublishedInterleaved(language_models.PublishedWriter):
     As in transformers, it gets the tokenizer's first and last tokens unless it
     begins with the first one.
     """
+    text = self._write_images(text)
     adds = not chat_ids.begins_whole(self.tokenizer, text)
     return self.tokenizer.encode(text, add_special_tokens=adds).ids
+
+  def _write_images(self, text: str) -> str:
+    """A prompt with what is read for each image in its place."""
+    image = self.image_text
+    return text.replace(image.mark, ''.join(image.parts)) if image else text
 
 
 def is_video(image: Any) -> bool:

@@ -1,7 +1,7 @@
 """Janus and Janus-Pro (Wu et al. 2024; Chen et al. 2025), of Hugging Face."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
+  interleaved,
   janus_vqvae,
   keys,
   language_models,
@@ -157,13 +158,20 @@ class Model(vision_language.PublishedVisionLanguage):
     """The config of the vision encoder, with defaults filled in."""
     return _sections(self.config)[1]
 
-  def tokenize_prompt(self, text: str, number: int) -> list[int]:
-    """Tokenizes a prompt; begin and end of image surround placeholders."""
-    return super().tokenize_prompt(self._surround(text), number)
-
-  def tokenize_chat(self, text: str) -> list[int]:
-    """Tokenizes a text that a chat template wrote, as `tokenize_prompt`."""
-    return super().tokenize_chat(self._surround(text))
+  @classmethod
+  def read_image_text(
+    cls,
+    config: Mapping[str, Any],
+    tokenizer_config: Mapping[str, Any],
+    find_token: Callable[[int], str | None],
+  ) -> interleaved.ImageText:
+    """The placeholder between the tokens that begin and end an image."""
+    del config, find_token
+    begin, image, end = (
+      _find_token(tokenizer_config, f'{name}_token')
+      for name in ('boi', 'image', 'eoi')
+    )
+    return interleaved.ImageText(image, (begin, image, end))
 
   def draw(
     self,
@@ -194,7 +202,7 @@ class Model(vision_language.PublishedVisionLanguage):
     """
     if guidance < 0:
       raise ConfigError(f'guidance={guidance} is not legal; use 0 or more')
-    begin = self._find_token('boi_token')
+    begin = _find_token(self.tokenizer_config, 'boi_token')
     rows = self.tokenize_rows([text + begin for text in base.as_list(prompts)])
     ids, mask = base.pad_rows(rows, self.pad_id, step=language_models.STEP)
     side = _find_side(self.vision_config())
@@ -218,18 +226,12 @@ class Model(vision_language.PublishedVisionLanguage):
     pixels = np.asarray(images) * np.float32(std) + np.float32(mean)
     return (pixels.clip(0, 1) * 255).astype(np.uint8)
 
-  def _find_token(self, name: str) -> str:
-    """A token by the name of the tokenizer's attribute."""
-    config = self.tokenizer_config
-    extra = config.get('extra_special_tokens')
-    extra = extra if isinstance(extra, Mapping) else {}
-    return config.get(name) or extra.get(name) or _TOKENS[name]
 
-  def _surround(self, text: str) -> str:
-    begin, image, end = map(
-      self._find_token, ('boi_token', 'image_token', 'eoi_token')
-    )
-    return text.replace(image, f'{begin}{image}{end}')
+def _find_token(config: Mapping[str, Any], name: str) -> str:
+  """A token by the name of the tokenizer's attribute."""
+  extra = config.get('extra_special_tokens')
+  extra = extra if isinstance(extra, Mapping) else {}
+  return config.get(name) or extra.get(name) or _TOKENS[name]
 
 
 def module(

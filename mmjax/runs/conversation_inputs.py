@@ -25,14 +25,17 @@ def list_settings(
     data: the config's `data`.
 
   Yields:
-    The path in `data` and the value: the token that stands for images, and how
-    these are prepared; how large they may be unless the config says so.
+    The path in `data` and the value: the token that stands for images, what is
+    written around it, and how images are prepared; how large they may be unless
+    the config says so.
   """
   for name, own in (data.get('features') or {}).items():
     if own.get('kind') != features.Turns.kind or not own.get('image'):
       continue
     if 'tokenizer' in source.data:
       yield f'features.{name}.placeholder', _find_placeholder(source)
+      for key, value in _find_image_text(source, name).items():
+        yield f'features.{name}.{key}', value
     for image in features.Turns(name=name, image=own['image']).image_names:
       section = (data.get('features') or {}).get(image)
       for key, value in _find_settings(source, image, section).items():
@@ -49,6 +52,16 @@ def keeps_sizes(data: Mapping[str, Any]) -> bool:
 def _find_placeholder(source: weight_source.WeightSource) -> str:
   tokenizer = tokenizers.Tokenizer.from_file(source.data['tokenizer'])
   return tokenizer.id_to_token(next(iter(source.module.placeholders)))
+
+
+def _find_image_text(
+  source: weight_source.WeightSource, name: str
+) -> Mapping[str, Any]:
+  """What is read for an image; {} if the source does not say so."""
+  keys = features.Turns.encoder_settings
+  own = [source.inputs.get(name), *source.inputs.values()]
+  matches = [i.settings for i in own if i and set(keys) <= i.settings.keys()]
+  return {key: matches[0][key] for key in keys} if matches else {}
 
 
 def _find_settings(

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
+import tokenizers
 
 from mmjax import encoders
 from mmjax.data import feeds
@@ -14,11 +16,14 @@ from mmjax.pretrained import (
   base,
   classifiers,
   configs,
+  interleaved,
+  janus,
   llava_onevision,
   patches,
   preprocess,
   preprocess_audio,
   processors,
+  sentences,
   tokenizer_settings,
 )
 
@@ -49,6 +54,11 @@ def convert_images(
       'published preprocessing does not'
     )
   data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
+  if isinstance(prepares, janus.SquarePreprocessor):
+    return {**data, 'resize': 'pad'}, (
+      'training pads images to squares with white, where the published '
+      'preprocessing pads them with the mean color'
+    )
   before = edge or prepares.size
   if edge and not prepares.crop_size:
     return data, f'training crops to {size}; the published preprocessing not'
@@ -112,6 +122,40 @@ def convert_sized(
   return {'tiles': {'scheme': _SCHEMES[type(cutter)], **settings, **normal}}
 
 
+def convert_image_text(
+  model: type[base.Pretrained],
+  config: Mapping[str, Any],
+  files: Mapping[str, bytes],
+  tokenizer: Path | None,
+) -> dict[str, dict[str, Any]]:
+  """Settings of conversations' features: what is read for an image.
+
+  Args:
+    model: class of a published model.
+    config: its config.json.
+    files: small files of its folder, by name.
+    tokenizer: its tokenizer.json; None if it has none.
+
+  Returns:
+    By kind of feature; {} for a model that reads the placeholder alone, or no
+    images among words.
+
+  Raises:
+    ConfigError: if the tokenizer lacks a token.
+  """
+  if tokenizer is None or not issubclass(
+    model, interleaved.PublishedInterleaved
+  ):
+    return {}
+  file = tokenizer_settings.FILE
+  words = configs.parse(files[file], file) if file in files else {}
+  find_token = tokenizers.Tokenizer.from_file(str(tokenizer)).id_to_token
+  found = model.read_image_text(config, words, find_token)
+  if found is None:
+    return {}
+  return {'turns': {'image_text': found.parts, 'image_mark': found.mark}}
+
+
 def _convert_patches(
   prepares: patches.PatchPreprocessor, encoder: encoders.PackedViT
 ) -> dict[str, Any]:
@@ -124,6 +168,20 @@ def _convert_patches(
     'window': encoder.window,
     **{name: getattr(prepares, name) for name in shared},
   }
+
+
+def lacks_pooler(config: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
+  """Whether a checkpoint is a BERT without the pooler that its class has.
+
+  Args:
+    config: its config.json.
+    files: small files of its folder, by name.
+  """
+  return (
+    config.get('model_type') == 'bert'
+    and not sentences.is_encoder(files)
+    and config.get('add_pooling_layer') is False
+  )
 
 
 def find_sound(

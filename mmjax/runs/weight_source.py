@@ -280,7 +280,7 @@ def _open_published(folder: Path) -> WeightSource:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module, refused = _pool_texts(family.build_module(config, jnp.float32), small)
-  if _lacks_pooler(config, small):
+  if published_inputs.lacks_pooler(config, small):
     refused = dict.fromkeys(_POOLED, _POOLERLESS)
   checkpoint.check_preprocessing(family, module, config, small)
   data, inputs, note = _read_images(family, module, config, small)
@@ -293,6 +293,10 @@ def _open_published(folder: Path) -> WeightSource:
       settings, spectrogram = match
       inputs['sound'] = Input('sound', settings)
   tokenizer, fault = built_tokenizers.find(folder, config, small)
+  read_for_images = published_inputs.convert_image_text(
+    family.model_class, config, small, tokenizer
+  )
+  inputs |= {kind: Input(None, own) for kind, own in read_for_images.items()}
   if tokenizer is not None:
     data['tokenizer'] = str(tokenizer)
     data['lower_case'] = (
@@ -367,17 +371,6 @@ def _pool_texts(
   if pooling is None:
     return module, dict.fromkeys(_POOLED, _POOLED_OTHERWISE)
   return module.clone(pooling=pooling, pool_activation=None), {}
-
-
-def _lacks_pooler(
-  config: Mapping[str, Any], small: Mapping[str, bytes]
-) -> bool:
-  """Whether a checkpoint is a BERT without the pooler that its class has."""
-  return (
-    config.get('model_type') == 'bert'
-    and not sentences.is_encoder(small)
-    and config.get('add_pooling_layer') is False
-  )
 
 
 def _find_part(

@@ -46,7 +46,15 @@ TEXT = {
 }  # fmt: skip
 
 
-FORMS = {**chat_forms.PART_FORMS, 'onevision': chat_forms.LLAVA}
+START, END = '<start_of_image>', '<end_of_image>'
+FORMS = {
+  **chat_forms.PART_FORMS,
+  'onevision': chat_forms.LLAVA,
+  'gemma3': chat_forms.LLAVA.replace('<image>', START),
+  'janus': chat_forms.SMOLVLM,
+}
+TOKENS = {'image_token': '<image>', 'boi_token': START, 'eoi_token': END}
+SURROUNDED = {'gemma3': TOKENS, 'janus': TOKENS}
 # What is written around the tiles of an image.
 TILES = ['<fake_token_around_image>', '<global-img>']
 TILES += [f'<row_{row}_col_{col}>' for row in (1, 2, 3) for col in (1, 2, 3)]
@@ -67,7 +75,9 @@ def _drop_videos(make):
 def _make_processor(family, tokenizer):
   """A processor, and settings of our features of the same images."""
   names = transformers.PreTrainedTokenizerFast(
-    tokenizer_object=tokenizer, **chat_forms.TOKENS
+    tokenizer_object=tokenizer,
+    **chat_forms.TOKENS,
+    extra_special_tokens=SURROUNDED.get(family, {}),
   )
   template = chat_forms.mark(FORMS[family])
   if family == 'llava':
@@ -112,6 +122,24 @@ def _make_processor(family, tokenizer):
     ours = {'kind': 'tiles', 'number': 150, 'size': 24, 'longest': 60}
     ours['resample'] = 1
     turns = {'image_tokens': 4, 'placeholder': '<image>'}
+  elif family in SURROUNDED:
+    is_gemma = family == 'gemma3'
+    size = {'height': 21, 'width': 21}
+    ours = {'kind': 'images', 'number': 12, 'size': 21}
+    turns = {'image_tokens': 9, 'placeholder': '<image>'}
+    turns['image_text'] = (START, '<image>', END)
+    if is_gemma:
+      images = transformers.Gemma3ImageProcessorPil(size=size)
+      processor = transformers.Gemma3Processor(
+        images, names, template, image_seq_length=9
+      )
+      turns['image_text'] = ('\n\n', *turns['image_text'], '\n\n')
+      turns['image_mark'] = START
+    else:
+      images = transformers.JanusImageProcessorPil(size=size)
+      processor = transformers.JanusProcessor(
+        images, names, template, num_image_tokens=9
+      )
   else:
     images = transformers.Qwen2VLImageProcessorPil(
       patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
@@ -163,6 +191,9 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
   tokenizer = chat_tokenizer.make()
   if family == 'smolvlm':
     tokenizer.add_special_tokens(TILES)
+  if family in SURROUNDED:
+    tokenizer.add_special_tokens([START, END])
+    tokenizer.add_tokens(['\n\n', '\n\n\n'])  # As Gemma's.
   processor, images, turns = _make_processor(family, tokenizer)
   make = {'marked': chat_forms.mark, 'plain': chat_forms.unmark}[kind]
   tokenizer.save(str(tmp_path / 'tokenizer.json'))

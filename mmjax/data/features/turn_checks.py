@@ -23,17 +23,36 @@ def refuse_placeholders(
   """
   for at, turn in enumerate(turns, 1):
     texts = [item for item in turn['content'] if isinstance(item, str)]
-    if feature.placeholder in ' '.join(texts):
-      raise ConfigError(
-        f'{feature.name}: turn {at} has the text {feature.placeholder!r}, '
-        'which stands for an image; remove it, or refer to an image as '
-        f'{turn_values.refer(feature.image_names[0])}'
-      )
+    for token in (feature.placeholder, feature.image_mark):
+      if token and token in ' '.join(texts):
+        raise ConfigError(
+          f'{feature.name}: turn {at} has the text {token!r}, which stands for '
+          'an image; remove it, or refer to an image as '
+          f'{turn_values.refer(feature.image_names[0])}'
+        )
   raise ConfigError(
     f'{feature.name} has {found} tokens {feature.placeholder!r} and refers to '
     f'{number} images; take the chat template and '
     f'data.features.{feature.name}.placeholder of one model'
   )
+
+
+def check_image_text(feature: Any) -> None:
+  """Refuses parts of an image's text without the placeholder.
+
+  Raises:
+    ConfigError: naming the setting.
+  """
+  parts = feature.image_text
+  if not all(isinstance(part, str) and part for part in parts):
+    feature.refuse('image_text', 'is not legal: a list of texts and tokens')
+  if parts and [*parts].count(feature.placeholder) != 1:
+    feature.refuse(
+      'image_text',
+      f'is not legal: has placeholder={feature.placeholder!r} once',
+    )
+  if feature.image_mark and not parts:
+    feature.refuse('image_mark', 'needs image_text too')
 
 
 def check_images(feature: Any, ids: Sequence[int], token_id: int) -> None:

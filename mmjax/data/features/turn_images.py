@@ -12,6 +12,7 @@ from mmjax.data.features import (
   images,
   patches,
   tiles,
+  turn_checks,
   turn_layouts,
   turn_values,
 )
@@ -68,6 +69,7 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
     )
   if not turns.placeholder:
     turns.refuse('image', 'needs placeholder too')
+  turn_checks.check_image_text(turns)
   if has_patches and turns.image_tokens:
     turns.refuse('image_tokens', 'is not legal: images have as many as fit')
   if not has_patches and turns.image_tokens < 1:

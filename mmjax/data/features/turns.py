@@ -13,7 +13,13 @@ from mmjax.data import (
   contact_sheet,
   tokenizers,
 )
-from mmjax.data.features import base, turn_checks, turn_images, turn_values
+from mmjax.data.features import (
+  base,
+  turn_checks,
+  turn_images,
+  turn_values,
+  turn_words,
+)
 from mmjax.errors import ConfigError
 
 
@@ -44,6 +50,11 @@ class Turns(base.Feature):
     placeholder: token that stands for each of them, such as '<image>'; it is
       the one that the chat template writes for an image. For a template of
       texts alone, any token that the texts lack.
+    image_text: texts and tokens that are read for an image, one after the
+      other, such as ('<begin>', '<image>', '<end>'), with the placeholder once;
+      () for the placeholder alone.
+    image_mark: what the chat template writes for an image, where that is not
+      the placeholder; it is read as `image_text`.
     requires_answer: whether training refuses a conversation of which no token
       is learnt, because nobody answers or the length cuts it; False for
       conversations that are only read.
@@ -60,12 +71,15 @@ class Turns(base.Feature):
   kind: ClassVar[str] = 'turns'
   field_kinds: ClassVar[tuple[str, ...]] = ('turns', 'questions')
   word: ClassVar[str] = 'a conversation'
+  encoder_settings: ClassVar[tuple[str, ...]] = ('image_text', 'image_mark')
 
   length: int = 256
   system: str = ''
   image: str | Sequence = ''
   image_tokens: int = 0
   placeholder: str = ''
+  image_text: Sequence = ()
+  image_mark: str = ''
   requires_answer: bool = True
   packed: bool = False
   date: str = '2025-01-31'
@@ -192,22 +206,14 @@ class Turns(base.Feature):
   def _encode_turns(
     self, chosen: Sequence[Mapping], *, prompt: bool
   ) -> tuple[list[int], list[bool]]:
-    """Encodes turns as `ROLE: TEXT<eos>`, an image as one placeholder."""
-    ids: list[int] = []
-    learnt: list[bool] = []
-    for turn in chosen:
-      lead = self.tokenizer.encode_words(f'{turn["role"]}: ')
-      words = []
-      for item in self._list_items(turn):
-        is_text = isinstance(item, str)
-        words += (
-          self.tokenizer.encode_words(item) if is_text else [self._find_id()]
-        )
-      ids += [*lead, *words, self.tokenizer.eos_id]
-      is_learnt = turn['role'] == 'assistant'
-      learnt += [False] * len(lead) + [is_learnt] * (len(words) + 1)
-    lead = self.tokenizer.encode_words('assistant: ') if prompt else []
-    return [*ids, *lead], [*learnt, *[False] * len(lead)]
+    """Encodes turns as `ROLE: TEXT<eos>`, an image as `image_text`."""
+    parts = self._image_parts if self.image_names else ()
+    return turn_words.encode(
+      self.tokenizer,
+      [(turn['role'], self._list_items(turn)) for turn in chosen],
+      [token_id for part in parts for token_id in self._encode_part(part)],
+      prompt=prompt,
+    )
 
   def spell(self, chosen: Sequence[Mapping]) -> list[tuple[str, bool]]:
     """The text of each token of a conversation, and whether it is learnt."""
@@ -226,14 +232,15 @@ class Turns(base.Feature):
     self, chosen: Sequence[Mapping], *, prompt: bool = False
   ) -> chat_ids.Conversation:
     """Writes a conversation by the tokenizer's chat template."""
-    make = self.tokenizer.template.make_content
+    make, mark = self.tokenizer.template.make_content, self._image_mark
     return self.tokenizer.encode_chat(
       [
-        {**turn, 'content': make(self._list_items(turn), self.placeholder)}
+        {**turn, 'content': make(self._list_items(turn), mark)}
         for turn in chosen
       ],
       add_generation_prompt=prompt,
       completes=bool(self.image_names),
+      image=(mark, ''.join(self._image_parts)) if self.image_names else None,
       now=datetime.datetime.fromisoformat(self.date),
       **self.variables,
     )
@@ -274,6 +281,14 @@ class Turns(base.Feature):
     if not self.image_names:
       return [turn_values.get_text(turn)]
     return turn_images.list_items(turn)
+
+  @property
+  def _image_mark(self) -> str:
+    return self.image_mark or self.placeholder
+
+  @property
+  def _image_parts(self) -> Sequence[str]:
+    return self.image_text or (self.placeholder,)
 
   def _find_id(self) -> int:
     """Id of the placeholder.
@@ -377,21 +392,5 @@ class Turns(base.Feature):
         self.image_features,
         self.image_tokens,
       )
-    ids, learnt = ids[:length], learnt[:length]
-    array = np.full(length, 0, np.int32)
-    array[: len(ids)] = ids
-    is_learnt = np.zeros(length, np.bool_)
-    is_learnt[: len(learnt)] = learnt
-    is_learnt[0] = False  # Nothing is before it to predict it from.
-    mask = np.arange(length) < len(ids)
-    example = {
-      self.name: array,
-      f'{self.name}_mask': mask,
-      f'{self.name}_learnt': is_learnt,
-      **images,
-    }
-    if self.packed:
-      example[f'{self.name}_segments'] = mask.astype(np.int32)
-      positions = np.where(mask, np.arange(length), 0)
-      example[f'{self.name}_positions'] = positions.astype(np.int32)
-    return example
+    arrays = turn_words.make_arrays(self.name, ids, learnt, length, self.packed)
+    return arrays | images

@@ -1,0 +1,83 @@
+"""Ids of conversations without a chat template, and arrays of any ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjax.data import tokenizers
+from mmjax.data.features import base
+
+
+def encode(
+  tokenizer: tokenizers.Tokenizer,
+  turns: Sequence[tuple[str, Sequence[Any]]],
+  image_ids: Sequence[int],
+  *,
+  prompt: bool,
+) -> tuple[list[int], list[bool]]:
+  """Encodes turns as `ROLE: TEXT<eos>`.
+
+  Args:
+    tokenizer: encodes the words.
+    turns: the role of each, and its texts; anything else is an image.
+    image_ids: ids that are read for an image; nobody says them.
+    prompt: whether what stands before an answer comes last.
+
+  Returns:
+    The ids, and for each whether it is learnt: what the assistant says.
+  """
+  ids: list[int] = []
+  learnt: list[bool] = []
+
+  def add(own: Sequence[int], is_learnt: bool) -> None:
+    ids.extend(own)
+    learnt.extend([is_learnt] * len(own))
+
+  for role, items in turns:
+    is_learnt = role == 'assistant'
+    add(tokenizer.encode_words(f'{role}: '), False)
+    for item in items:
+      if isinstance(item, str):
+        add(tokenizer.encode_words(item), is_learnt)
+      else:
+        add(image_ids, False)
+    add([tokenizer.eos_id], is_learnt)
+  if prompt:
+    add(tokenizer.encode_words('assistant: '), False)
+  return ids, learnt
+
+
+def make_arrays(
+  name: str,
+  ids: Sequence[int],
+  learnt: Sequence[bool],
+  length: int,
+  packed: bool,
+) -> base.Example:
+  """Makes the arrays of ids, cut to a length.
+
+  Args:
+    name: name of the conversation's feature.
+    ids: its ids.
+    learnt: bool for each of them.
+    length: T.
+    packed: whether conversations share a row.
+
+  Returns:
+    `NAME` int32 [T], `NAME_mask` and `NAME_learnt` bool [T]; packed also
+    `NAME_segments` and `NAME_positions` int32 [T].
+  """
+  ids, learnt = ids[:length], learnt[:length]
+  array = np.full(length, 0, np.int32)
+  array[: len(ids)] = ids
+  is_learnt = np.zeros(length, np.bool_)
+  is_learnt[: len(learnt)] = learnt
+  is_learnt[0] = False  # Nothing is before it to predict it from.
+  mask = np.arange(length) < len(ids)
+  example = {name: array, f'{name}_mask': mask, f'{name}_learnt': is_learnt}
+  if packed:
+    positions = np.where(mask, np.arange(length), 0)
+    example[f'{name}_segments'] = mask.astype(np.int32)
+    example[f'{name}_positions'] = positions.astype(np.int32)
+  return example
