@@ -294,6 +294,10 @@ def test_weights_bring_how_images_are_prepared(make_config):
   features = init_from.resolve(settings.complete(config)).data.features
   assert features.turns.placeholder == '<image>'
   assert features.photos.size == (21, 21) and features.photos.number == 2
+  config.init_from = str(GOLDEN / 'gemma3')
+  features = init_from.resolve(settings.complete(config)).data.features
+  assert features.turns.image_mark == '<|vision_start|>'
+  assert features.turns.image_text[1:3] == ('<|vision_start|>', '<image>')
   config = overrides.load(f'{CONFIGS}/chat_patches.py:runlocal')
   config.data.features.photos.frames = 2
   with pytest.raises(

@@ -156,6 +156,12 @@ def test_trains_and_is_rebuilt(name, argument, numbers, samples, trained):
   )
 
 
+def test_images_are_not_written_over_a_random_autoencoder(data_dir, tmp_path):
+  config = small_config('unified_shapes', data_dir)
+  with pytest.raises(ConfigError, match='what a random autoencoder makes'):
+    runner.run(config, pretrain.build, tmp_path)
+
+
 @pytest.mark.slow
 def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   _, folder, _ = trained('pretrain_shapes')

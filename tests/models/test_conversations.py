@@ -207,6 +207,8 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
     ('patches', {'image_tokens': 4}, 'image_tokens=4 is not legal'),
     ('images', {'image_tokens': 0}, "image='photos' needs image_tokens"),
     ('images', {'placeholder': ''}, "image='photos' needs placeholder"),
+    ('images', {'image_text': ('a',)}, 'image_text=.* has placeholder=.* once'),
+    ('images', {'image_mark': 'a'}, "image_mark='a' needs image_text too"),
     ('tiles', {'image_tokens': 0}, "image='photos' needs image_tokens"),
   ],
 )
