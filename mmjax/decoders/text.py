@@ -311,8 +311,9 @@ class TextDecoder(logits.LogitWriter):
     places, next_position = cache.extend_positions(mask, positions)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
     visible = self._find_visible(filled, allowed, positions, places)
-    context_mask = cache.context_mask if context is None else context.mask
-    values = None if context is None else context.values
+    values, context_mask = None, cache.context_mask
+    if context is not None:
+      values, context_mask = context.values, jnp.asarray(context.mask)
     x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
     unimodal = None
     if self.unimodal_depth:
