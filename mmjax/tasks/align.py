@@ -47,18 +47,18 @@ def rank_texts(
     for name, feature in run.preprocessor.features.items()
     if isinstance(feature, features.StoredTexts)
   )
-  task = base.find_task(run, Align)
   (given,) = inputs.items()
   rows = np.asarray(embed(run, **{text: list(texts)}))
   row = np.asarray(embed(run, **dict([given])))
-  if task.score == 'cosine':
-    scores = rows @ row[0]
-  elif text == task.fields[0]:  # The texts are the queries.
-    scores = retrieval.maxsim(rows, row, task.tile)[:, 0]
+  if rows.ndim == 2:  # Of any task that embeds.
+    score, values = 'cosine', rows @ row[0]
   else:
-    scores = retrieval.maxsim(row, rows, task.tile)[0]
-  ranked = (f'{scores[i]:6.3f}  {texts[i]}' for i in np.argsort(-scores))
-  return [f'{task.score}  text', *ranked]
+    task = base.find_task(run, Align)
+    score, is_query = task.score, text == task.fields[0]
+    pair = (rows, row) if is_query else (row, rows)
+    values = retrieval.maxsim(*pair, task.tile).ravel()
+  ranked = (f'{values[i]:6.3f}  {texts[i]}' for i in np.argsort(-values))
+  return [f'{score}  text', *ranked]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
