@@ -11,11 +11,10 @@ printed after each seed, and when it is stopped.
 """
 
 import pathlib
-import statistics
-from collections.abc import Mapping, Sequence
 
 from absl import app, flags
 
+from benchmarks import paired_gains
 from experiments import multimodal
 from mmjax.config import overrides
 from mmjax.training import runner
@@ -45,9 +44,9 @@ def main(argv) -> None:
       for variant in _VARIANTS.value:
         accuracy = _train(variant, seed, workdir / f'{variant}_{seed}', workdir)
         rows.setdefault(variant, []).append(accuracy)
-      print(format_table(rows), flush=True)
+      print(paired_gains.format_table(rows), flush=True)
   except SystemExit:
-    print(format_table(rows), flush=True)
+    print(paired_gains.format_table(rows), flush=True)
     raise
 
 
@@ -70,29 +69,6 @@ def _train(
   if not results:
     raise SystemExit(130)
   return results['test/number/accuracy']
-
-
-def format_table(rows: Mapping[str, Sequence[float]]) -> str:
-  """The table of all accuracies so far, by variant.
-
-  `gain` is the mean over seeds of the difference from labels alone with the
-  same seed: the same initial parameters and labelled examples.
-  """
-  lines = ['variant       mean   sd     gain    sd     seeds']
-  for name, found in rows.items():
-    each = ' '.join(f'{accuracy:.3f}' for accuracy in found)
-    peers = () if name in ('labels', 'teacher') else rows.get('labels', ())
-    gains = [x - y for x, y in zip(found, peers, strict=False)]
-    gain = f'{statistics.mean(gains):+.3f}' if gains else '-     '
-    lines.append(
-      f'{name:12}  {statistics.mean(found):.3f}  {_sd(found)}  {gain}  '
-      f'{_sd(gains)}  {each}'
-    )
-  return '\n'.join(lines)
-
-
-def _sd(values: Sequence[float]) -> str:
-  return f'{statistics.stdev(values):.3f}' if len(values) > 1 else '-    '
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Gains are of the same seed, also where some seeds are still missing."""
 
-from benchmarks import few_labels
+from benchmarks import paired_gains
 
 
 def test_gains_are_paired_by_seed():
@@ -10,7 +10,7 @@ def test_gains_are_paired_by_seed():
     'fixmatch': [0.6, 0.9],
     'mean_teacher': [0.5],
   }
-  _, *lines = few_labels.format_table(rows).splitlines()
+  _, *lines = paired_gains.format_table(rows).splitlines()
   assert [line.split() for line in lines] == [
     ['teacher', '1.000', '-', '-', '-', '1.000'],
     ['labels', '0.600', '0.100', '-', '-', '0.500', '0.700', '0.600'],
