@@ -315,9 +315,7 @@ class TextDecoder(logits.LogitWriter):
     if context is not None:
       values, context_mask = context.values, jnp.asarray(context.mask)
     x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
-    unimodal = None
-    if self.unimodal_depth:
-      x, unimodal = self._decode_unimodal(x, visible, cache)
+    x, unimodal = self._decode_unimodal(x, visible, cache)
     x, blocks = self.blocks(
       x,
       None if context_mask is None else mnn.Context(values, context_mask),
@@ -339,6 +337,8 @@ class TextDecoder(logits.LogitWriter):
   def _decode_unimodal(
     self, x: Array, visible: mnn.Visible, cache: cache_lib.DecoderCache
   ) -> tuple[Array, Any]:
+    if not self.unimodal_depth:
+      return x, None
     decoding = mnn.Decoding(cache.unimodal, cache.index)
     return self.unimodal_blocks(x, None, visible, decoding, train=False)
 

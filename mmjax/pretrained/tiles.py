@@ -148,7 +148,7 @@ class PublishedTiles(vision_language.PublishedVisionLanguage):
     cut = [[self._preprocess(image) for image in row] for row in rows]
     if len(rows) == len(texts):
       texts = [
-        self._write_images(text, [tiles for _, tiles in row])
+        self._write_tiles(text, [tiles for _, tiles in row])
         for text, row in zip(texts, cut, strict=True)
       ]
     arrays = [[tile for pixels, _ in row for tile in pixels] for row in cut]
@@ -170,7 +170,7 @@ class PublishedTiles(vision_language.PublishedVisionLanguage):
   def _preprocess(self, image: Any) -> tuple[np.ndarray, tiles_lib.Tiles]:
     return self.preprocessor(image_files.to_array(image))
 
-  def _write_images(self, text: str, images: Sequence[tiles_lib.Tiles]) -> str:
+  def _write_tiles(self, text: str, images: Sequence[tiles_lib.Tiles]) -> str:
     number = text.count(self.placeholder)
     if number != len(images):
       raise ConfigError(
