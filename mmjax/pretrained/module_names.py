@@ -14,6 +14,10 @@ _IMAGE_TEXT = (
   (r'language_model\.model\.', 'model.language_model.'),
   (r'(?=vision_tower\.|multi_modal_projector\.)', 'model.'),
 )
+_AUDIO_TEXT = (
+  *_IMAGE_TEXT,
+  (r'(?=audio_tower\.)', 'model.'),
+)
 _QWEN_VL = (
   (r'model\.', 'model.language_model.'),
   (r'visual\.', 'model.visual.'),
@@ -47,6 +51,7 @@ _RENAMED: Mapping[str, Sequence[tuple[str, str]]] = {
   'llava_onevision': _IMAGE_TEXT,
   'paligemma': _IMAGE_TEXT,
   'qwen2_5_vl': _QWEN_VL,
+  'qwen2_audio': _AUDIO_TEXT,
   'qwen2_vl': _QWEN_VL,
   'vit': _VIT,
 }

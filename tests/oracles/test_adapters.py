@@ -88,11 +88,11 @@ def _find(name):
   return GOLDEN / name.split('_')[0]
 
 
-def close(got, want):
+def close(got, want, atol=1e-5):
   """Equal up to rounding of float32, relative to the largest number."""
   got, want = np.asarray(got), np.asarray(want.detach())
   size = max(1.0, np.abs(want).max())
-  np.testing.assert_allclose(got / size, want / size, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(got / size, want / size, rtol=0, atol=atol)
 
 
 def _base(folder):
@@ -157,6 +157,7 @@ def test_adapters_saved_here_load_there(case, tmp_path):
   close(
     adapted(torch.from_numpy(IDS)).logits.detach(),
     again.eval()(torch.from_numpy(IDS)).logits,
+    atol=3e-5,  # On some CPUs PyTorch itself sums in another order.
   )
   back = pretrained.load(tmp_path)
   close(_logits(back, back.params), adapted(torch.from_numpy(IDS)).logits)
