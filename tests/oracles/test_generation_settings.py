@@ -85,10 +85,10 @@ def generate_theirs(kind, folder, ids, mask):
 
 def generate_ours(kind, folder, ids, mask):
   loaded = pretrained.load(folder)
-  name, output = (
-    ('question', {'output': 'answer'}) if kind == 't5' else ('text', {})
+  name, kinds = (
+    ('question', {'text_kind': 'answer'}) if kind == 't5' else ('text', {})
   )
-  asked = loaded.generation_arguments(NEW, int(mask.sum(1).max()), output)
+  asked = loaded.generation_arguments(NEW, int(mask.sum(1).max()), kinds)
   batch = {name: jnp.asarray(ids), f'{name}_mask': jnp.asarray(mask)}
   return np.asarray(
     loaded.jit_method('generate', **asked)(loaded.params, batch).tokens

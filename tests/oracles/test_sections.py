@@ -14,6 +14,7 @@ AUTO = {
   'idefics3.text_config': transformers.LlamaConfig,
   'smolvlm.text_config': transformers.LlamaConfig,
   'gemma3.text_config': transformers.Gemma3TextConfig,
+  'janus.text_config': transformers.LlamaConfig,
   'gemma3.vision_config': transformers.SiglipVisionConfig,
   'llava.text_config': transformers.LlamaConfig,
   'llava_onevision.text_config': transformers.Qwen2Config,
