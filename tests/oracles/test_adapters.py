@@ -88,11 +88,11 @@ def _find(name):
   return GOLDEN / name.split('_')[0]
 
 
-def close(got, want, atol=1e-5):
+def close(got, want):
   """Equal up to rounding of float32, relative to the largest number."""
   got, want = np.asarray(got), np.asarray(want.detach())
   size = max(1.0, np.abs(want).max())
-  np.testing.assert_allclose(got / size, want / size, rtol=0, atol=atol)
+  np.testing.assert_allclose(got / size, want / size, rtol=0, atol=1e-5)
 
 
 def _base(folder):
@@ -154,13 +154,11 @@ def test_adapters_saved_here_load_there(case, tmp_path):
   name, adapted, loaded = case
   pretrained.save_adapter(loaded, tmp_path)
   again = peft.PeftModel.from_pretrained(_base(_find(name)), tmp_path)
-  close(
-    adapted(torch.from_numpy(IDS)).logits.detach(),
-    again.eval()(torch.from_numpy(IDS)).logits,
-    atol=3e-5,  # On some CPUs PyTorch itself sums in another order.
-  )
+  # PEFT in float64: in float32 its own rounding can exceed the tolerance.
+  want = copy.deepcopy(adapted).double()(torch.from_numpy(IDS)).logits
+  close(again.eval().double()(torch.from_numpy(IDS)).logits.detach(), want)
   back = pretrained.load(tmp_path)
-  close(_logits(back, back.params), adapted(torch.from_numpy(IDS)).logits)
+  close(_logits(back, back.params), want)
 
 
 @pytest.mark.parametrize('case', ['llama', 'qwen2_dora'], indirect=True)
