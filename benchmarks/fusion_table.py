@@ -4,11 +4,11 @@
   python -m benchmarks.fusion_table --workdir=runs/fusion_table
 
 Trains the encoders of `configs/fusion_senses.py:layer,small` once, each alone
-for what its sense tells of the event, and keeps their tokens
+for the part of the event that its sense has, and keeps their tokens
 (`benchmarks.fusion_tokens`). Every fusion is then trained on the tokens of each
 depth, from several seeds, for two targets at once: the event, of which each
-sense tells a part, and the sum of the three senses' numbers modulo 4, of which
-two of them tell nothing. Prints for each the test accuracy (mean, and the 95%
+sense has a part, and the sum of the three senses' numbers modulo 4, which is
+independent of any two of them. Prints for each the test accuracy (mean, and the 95%
 interval of the mean), the fusion's parameters, and the CPU time of a step, next
 to each sense alone.
 

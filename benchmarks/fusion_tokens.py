@@ -1,7 +1,7 @@
 """Tokens of encoders that are trained once, for comparing many fusions.
 
 Each encoder is trained alone to predict the event of `shapes_senses`, as far as
-its sense tells it. Its tokens at some depths are then kept, and a fusion of
+its sense allows. Its tokens at some depths are then kept, and a fusion of
 them is trained in seconds, without the encoders.
 """
 

@@ -1,6 +1,7 @@
 r"""The subgroup of an emoji from its image and its name: which fusion helps?
 
-Needs the data set `emoji`; see `configs/contrastive_emoji.py`.
+Needs the data set `emoji`, which `configs/contrastive_emoji.py` says how to
+import.
 
   python -m experiments.multimodal --config=configs/classify_emoji.py \
     --workdir=runs/classify_emoji
