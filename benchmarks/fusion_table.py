@@ -8,7 +8,7 @@ for the part of the event that its sense has, and keeps their tokens
 (`benchmarks.fusion_tokens`). Every fusion is then trained on the tokens of each
 depth, from several seeds, for two targets at once: the event, of which each
 sense has a part, and the sum of the three senses' numbers modulo 4, which is
-independent of any two of them. Prints for each the test accuracy (mean, and the 95%
+independent of any two of them. Prints the test accuracy (mean, and the 95%
 interval of the mean), the fusion's parameters, and the CPU time of a step, next
 to each sense alone.
 
