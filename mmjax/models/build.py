@@ -189,13 +189,20 @@ def _build_encoder(
   if isinstance(settings.get('image'), Mapping):
     # The encoder of a video's frames.
     inner = _build_part(
-      tables.parts['image'], settings.pop('image'), f'{path}.image', derived
+      tables.parts['image'],
+      settings.pop('image'),
+      f'{path}.image',
+      derived,
+      tables=tables,
     )
     cls = choose(
       settings.pop('name', None), tables.parts[part].classes, f'{path}.name'
     )
     return _make(cls, settings, path, {**derived, **more}, {'image': inner})
-  encoder = _build_part(tables.parts[part], settings, path, {**derived, **more})
+  derived = {**derived, **more}
+  encoder = _build_part(
+    tables.parts[part], settings, path, derived, tables=tables
+  )
   if part != 'sound':
     return encoder
   return _make(

@@ -96,13 +96,13 @@ class PerceptualAutoencoding(Autoencoding):
   gradient goes through the frozen model to the reconstruction.
 
   Attributes:
-    output: name of the frozen model's output, vectors [B, E].
+    output_key: name of the frozen model's output, vectors [B, E].
     perceptual: weight of the distance.
   """
 
   teacher: ClassVar[str] = 'frozen'
 
-  output: str = 'perceptual_output'
+  output_key: str = 'perceptual_output'
   perceptual: Positive = 1.0
 
   def __call__(
@@ -120,7 +120,7 @@ class PerceptualAutoencoding(Autoencoding):
     del outputs, step, axis_name
 
     def embed(images: Array) -> Array:
-      out = apply_teacher({**batch, self.field: images})[self.output]
+      out = apply_teacher({**batch, self.field: images})[self.output_key]
       return ops.unit_norm(out.astype(jnp.float32))
 
     def compare(images, target):

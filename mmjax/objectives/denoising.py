@@ -35,7 +35,7 @@ class Denoising:
 
   Attributes:
     field: name of the array that is drawn, [B, ...].
-    output: name of the model's output that is drawn instead of this array
+    output_key: name of the model's output that is drawn instead of this array
       itself, without a gradient to it; '' for none.
     method: name of the model's method that predicts.
     condition: name of what says what to draw; '' for nothing. An example needs
@@ -52,7 +52,7 @@ class Denoising:
   compares: ClassVar[tuple[str, ...]] = ()
 
   field: str = 'image'
-  output: str = ''
+  output_key: str = ''
   method: str = 'denoise'
   condition: str = ''
   noise: ops.Noise = dataclasses.field(default_factory=ops.Noise)
@@ -80,8 +80,8 @@ class Denoising:
     del axis_name
     mask = self._mask(batch)
     x = batch[self.field]
-    if self.output:
-      x = jax.lax.stop_gradient(presence.get_output(outputs, self.output))
+    if self.output_key:
+      x = jax.lax.stop_gradient(presence.get_output(outputs, self.output_key))
     x = ops.zero_masked(x, mask).astype(jnp.float32)
     time_key, noise_key, drop_key, dropout = jax.random.split(rng, 4)
     times = self.noise.place(self.draw_uniform(time_key, len(x)))

@@ -30,7 +30,7 @@ class Distillation:
   augmentation included (Beyer et al. 2022).
 
   Attributes:
-    output: name of the output of both, [B, n].
+    output_key: name of the output of both, [B, n].
     inputs: features that an example must have.
     distance: 'divergence' of logits, 'cosine' or 'squared' of embeddings.
     temperature: of the divergence.
@@ -39,7 +39,7 @@ class Distillation:
   compares: ClassVar[tuple[str, ...]] = ()
   teacher: ClassVar[str] = 'frozen'
 
-  output: str
+  output_key: str
   inputs: tuple[str, ...]
   distance: str
   temperature: float = 1.0
@@ -62,8 +62,10 @@ class Distillation:
     """The loss; as metric `agreement` of the classes, or the `cosine`."""
     del apply, rng, step, axis_name
     mask = presence.joint_mask(batch, *self.inputs)  # [B]
-    taught = jax.lax.stop_gradient(apply_teacher(batch)[self.output])  # [B, n]
-    own = ops.zero_masked(presence.get_output(outputs, self.output), mask)
+    taught = jax.lax.stop_gradient(
+      apply_teacher(batch)[self.output_key]
+    )  # [B, n]
+    own = ops.zero_masked(presence.get_output(outputs, self.output_key), mask)
     taught = ops.zero_masked(taught, mask)
     if self.distance == 'divergence':
       losses = self._divergence(own, taught)

@@ -158,7 +158,7 @@ class _TextGeneration:
   """
 
   text: ClassVar[str]
-  output: ClassVar[str]
+  output_key: ClassVar[str]
   compares: ClassVar[tuple[str, ...]] = ()
 
   label_smoothing: float = 0.0
@@ -182,7 +182,7 @@ class _TextGeneration:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
     loss, accuracy, items = mean_cross_entropy(
-      presence.get_output(outputs, self.output),
+      presence.get_output(outputs, self.output_key),
       batch[self.text][..., 1:],
       self._make_mask(batch)[..., 1:],
       self.label_smoothing,
@@ -218,7 +218,7 @@ class Writing(_TextGeneration):
     return self.target
 
   @property
-  def output(self) -> str:
+  def output_key(self) -> str:
     """Name of the model's output."""
     return f'{self.target}_logits'
 
@@ -254,7 +254,7 @@ class CaptionWriting(_TextGeneration):
   """
 
   text: ClassVar[str] = 'text'
-  output: ClassVar[str] = 'caption_logits'
+  output_key: ClassVar[str] = 'caption_logits'
 
   def needs(self) -> tuple[str, ...]:
     return ('image', 'text')
@@ -273,7 +273,7 @@ class AnswerWriting(_TextGeneration):
   """
 
   text: ClassVar[str] = 'answer'
-  output: ClassVar[str] = 'answer_token_logits'
+  output_key: ClassVar[str] = 'answer_token_logits'
 
   needs_image: bool = True
 

@@ -51,7 +51,7 @@ class TeacherSpec:
     folder: that of a run or of a published model, or its name on the hub.
     method: method of its module, (batch, argument) -> array [B, n].
     argument: of the method: a target, or a field.
-    output: name of the output that the objective reads it as.
+    output_key: name of the output that the objective reads it as.
     size: n; 0 for any.
     inputs: the run's own feature by each that the teacher reads.
     setting: the task's field that names the folder.
@@ -60,7 +60,7 @@ class TeacherSpec:
   folder: str
   method: str
   argument: str
-  output: str
+  output_key: str
   size: int
   inputs: Mapping[str, str]
   setting: str = 'teacher'

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class Denoise(base.Task):
 
   Attributes:
     field: feature of the kind image.
-    condition: text feature that says what to draw.
     schedule: noise schedule, 'flow', 'linear', 'scaled_linear' or 'cosine', as
       of `mmjax.ops.Noise`.
     prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
@@ -38,8 +37,10 @@ class Denoise(base.Task):
     guidance: factor of classifier-free guidance; 1 for none.
   """
 
+  # The text feature that says what to draw, which the models read by this name.
+  condition: ClassVar[str] = 'text'
+
   field: str = 'image'
-  condition: str = 'text'
   schedule: str = 'flow'
   prediction: str = 'velocity'
   shift: Positive = 1.0

@@ -63,7 +63,7 @@ class Prior(denoise.Denoise):
   def objective(self, features: Mapping[str, Feature]) -> objectives.Denoising:
     return dataclasses.replace(
       super().objective(features),
-      output='image_embedding',
+      output_key='image_embedding',
       method='denoise_embedding',
     )
 

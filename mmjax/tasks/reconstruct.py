@@ -234,7 +234,7 @@ class Reconstruct(base.Task):
       self.teacher,
       'embed',
       'image',
-      objectives.PerceptualAutoencoding.output,
+      objectives.PerceptualAutoencoding.output_key,
       self.width,
       {'image': self.field},
     )

@@ -320,7 +320,9 @@ class _Gradients:
         )
       fraction = fractions[name]
       if moves:
-        metrics['moves'] = {p: fraction * x for p, x in moves.items()}
+        total_moves = metrics.setdefault('moves', {})
+        for path, x in moves.items():
+          total_moves[path] = total_moves.get(path, 0.0) + fraction * x
       total += weight * fraction * loss
       metrics[f'loss/{name}'] = fraction * loss
       metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}

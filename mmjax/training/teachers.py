@@ -153,7 +153,8 @@ def load_judges(
     example |= {f'{field}_mask': np.ones(1, bool)}
     frozen = load(name, judge, preprocessor, example)
     found[judge.folder, field] = tasks_lib.Judge(
-      functools.partial(_get_output, frozen.apply, judge.output), frozen.params
+      functools.partial(_get_output, frozen.apply, judge.output_key),
+      frozen.params,
     )
   return found
 
@@ -235,7 +236,7 @@ def _apply(
     teacher.argument,
     method=teacher.method,
   )
-  return {teacher.output: out}
+  return {teacher.output_key: out}
 
 
 def _check_inputs(

@@ -243,7 +243,7 @@ def test_objectives_move_parameters_by_the_mean_over_the_batch(accumulate):
   def run(objective):
     update = step.make_update(
       _NoDropout(),
-      {'mean': (0.5, objective)},
+      {'mean': (0.25, objective), 'again': (0.25, objective)},
       tx,
       lr=lambda t: 0.1,
       trained=trained,
@@ -255,7 +255,7 @@ def test_objectives_move_parameters_by_the_mean_over_the_batch(accumulate):
 
   (still, _), (moved, metrics) = run(toy.Mean()), run(_Moving())
   assert 'moves' not in metrics
-  mean = batch['label'][batch['mask']].mean()
+  mean = 2 * batch['label'][batch['mask']].mean()  # One of each objective.
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
   close(moved.params['up']['bias'] - still.params['up']['bias'], mean)
   # The EMA takes part: at first its decay is 2 / 11.
