@@ -37,8 +37,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     ),
   )
   config.tasks = dict(
-    # A patch has 192 values, more than the width: noise, all of which the
-    # velocity has, would not fit through it. An image does.
+    # A patch has 192 values, but the width is 128: a velocity contains noise of
+    # full rank, which 128 features can't represent. A clean image is simpler,
+    # so the model predicts it.
     draw=dict(schedule='flow', prediction='x', steps=20, guidance=3.0)
   )
   config.optimizer = shapes_base.optimizer(

@@ -175,8 +175,8 @@ class Objective(Protocol):
     Args:
       outputs: what the model returned for the batch.
       batch: arrays by name.
-      apply: function (batch, train=..., rngs=...) -> outputs, for another pass
-        through the model. Objectives that compare examples must not use it.
+      apply: the model's `apply`, for another pass, by any of its methods.
+        Objectives that compare examples must not use it.
       rng: key for what the objective draws.
       axis_name: mapped axes of the mesh if the arrays are those of one device;
         the loss and metrics are then means over its items. None if the arrays
@@ -257,8 +257,7 @@ class Rollout(Protocol):
       rng: key of this step.
 
     Returns:
-      Arrays [B, ...], B a multiple of b. Examples made of one lie next to each
-      other.
+      Arrays [B, ...], B a multiple of b; examples made of one are adjacent.
     """
 
   def score(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -314,6 +313,7 @@ FIELD_ENDINGS = ('', '_mask', '_grid')  # Of the keys of a field's arrays.
 # Number of features, heads, layers, tokens or pixels.
 Size = Annotated[int, FieldInfo(above=0)]
 Positive = Annotated[float, FieldInfo(above=0)]
+Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 # Probability with which something is dropped in training.
 DropRate = Annotated[float, FieldInfo(minimum=0, below=1, training_only=True)]
 # Index of a layer, from the end where it is negative.

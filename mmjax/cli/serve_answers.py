@@ -56,7 +56,7 @@ class Completion:
 
   served: Served
   asked: serve_requests.ChatRequest
-  prompt: chat_models.Prompt
+  prompt: chat_models.PreparedPrompt
   answers: list[batching.Answer]
   events: asyncio.Queue
 

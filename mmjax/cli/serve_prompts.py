@@ -77,7 +77,7 @@ def _load_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def prepare(
   messages: Sequence[Mapping[str, Any]], model: chat_models.ChatModel
-) -> chat_models.Prompt:
+) -> chat_models.PreparedPrompt:
   """Makes the prompt of messages.
 
   Raises:

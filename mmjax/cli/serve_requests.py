@@ -107,7 +107,7 @@ class ChatRequest:
   include_usage: bool = False
 
   def find_limit(
-    self, prompt: chat_models.Prompt, model: chat_models.ChatModel
+    self, prompt: chat_models.PreparedPrompt, model: chat_models.ChatModel
   ) -> int:
     """Most tokens of an answer.
 
@@ -127,7 +127,7 @@ class ChatRequest:
 
   def make_answers(
     self,
-    prompt: chat_models.Prompt,
+    prompt: chat_models.PreparedPrompt,
     model: chat_models.ChatModel,
     notify: Sequence[Any],
   ) -> list[batching.Answer]:

@@ -96,7 +96,7 @@ class Components:
       config.tasks, self.task_table, blind=config.data.blind
     )
 
-  def compute_settings(self) -> frozenset[str]:
+  def numerics_neutral_settings(self) -> frozenset[str]:
     """Settings of models and tasks that don't change what is computed."""
     classes = *self.tables.classes().values(), *self.task_table.values()
     return frozenset(

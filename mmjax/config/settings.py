@@ -217,7 +217,7 @@ def differences(
   # Imported here: settings are checked before models take time to import.
   from mmjax.config import components
 
-  compute_settings = components.of(new).compute_settings()
+  numerics_neutral_settings = components.of(new).numerics_neutral_settings()
   old, new = leaves(old), leaves(new)
   out = {}
   for path in sorted(old.keys() | new.keys()):
@@ -228,7 +228,7 @@ def differences(
     if field is not None and field.resumable:
       continue
     is_open = name and section not in schema.SECTIONS
-    if is_open and name.split('.')[-1] in compute_settings:
+    if is_open and name.split('.')[-1] in numerics_neutral_settings:
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:

@@ -24,7 +24,7 @@ Span = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Conversation:
+class EncodedConversation:
   """A conversation as a model reads it.
 
   Attributes:
@@ -48,7 +48,7 @@ def encode(
   completes: bool = False,
   image: tuple[str, str] | None = None,
   **settings: Any,
-) -> Conversation:
+) -> EncodedConversation:
   """Writes a conversation by a template, as ids, and finds what is learnt.
 
   The assistant says what a template has between `{% generation %}` and
@@ -96,7 +96,9 @@ def encode(
       is_said
       and not any(begin < last and first < end for first, last in images)
     )
-  return Conversation(text, tuple(encoding.ids), tuple(learnt), tuple(offsets))
+  return EncodedConversation(
+    text, tuple(encoding.ids), tuple(learnt), tuple(offsets)
+  )
 
 
 def begins_whole(tokenizer: tokenizers.Tokenizer, text: str) -> bool:

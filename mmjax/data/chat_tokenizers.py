@@ -79,7 +79,7 @@ class ChatTokenizer(tokenizers.Tokenizer):
 
   def encode_chat(
     self, messages: Sequence[Message], **settings: Any
-  ) -> chat_ids.Conversation:
+  ) -> chat_ids.EncodedConversation:
     """Encodes a conversation by the template, as `chat_ids.encode` does."""
     return chat_ids.encode(self._chat, self.template, messages, **settings)
 

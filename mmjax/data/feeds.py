@@ -44,8 +44,8 @@ class Feed:
     preprocessor: function from a record to arrays.
     train: training batches.
     train_source: the records that they are made of.
-    drawn: the same, with a category's `labelled_share` applied: a batch's
-      `index` is a number of these.
+    batch_source: the same, in the order of a category's `labelled_share`: a
+      batch's `index` is a number of these.
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.
@@ -66,7 +66,7 @@ class Feed:
   preprocessor: preprocess.Preprocessor
   train: batches.TrainBatches
   train_source: sources.Source
-  drawn: sources.Source
+  batch_source: sources.Source
   splits: Mapping[str, sources.Source]
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
@@ -130,7 +130,7 @@ def open_feed(
       variants=preprocessor.list_variants(),
     ),
     train_source=train,
-    drawn=drawn,
+    batch_source=drawn,
     splits=opened.splits,
     init_batch=_read_init_batch(drawn, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),

@@ -8,10 +8,9 @@ In memory a record is a plain dict:
   metadata   dict of further values, anything JSON can say
 
 `FIELDS_FILE` beside a data set names its fields, their kinds, and whether all
-records have them. On disk a
-record is a TFDS example with a feature for each field, stored as its kind says,
-and the id and the metadata (a JSON text: TFDS needs TensorFlow to write nested
-lists).
+records have them. On disk a record is a TFDS example with a feature for each
+field, stored as its kind says, and the id and the metadata (a JSON text: TFDS
+needs TensorFlow to write nested lists).
 """
 
 import json

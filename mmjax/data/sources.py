@@ -1,8 +1,8 @@
 """Sources: records by index, from prepared TFDS data sets or from memory.
 
-A record is a dict of id, fields and metadata, as `mmjax.data.records`
-describes. TensorFlow is not needed: TFDS reads ArrayRecord
-files without it, and images stay encoded.
+A record is a dict of id, fields and metadata, see `mmjax.data.records`.
+TensorFlow is not needed: TFDS reads ArrayRecord files without it, and images
+stay encoded.
 """
 
 import collections

@@ -114,7 +114,7 @@ def beam_search(
   its present length (False), or at any length ('never').
 
   Args:
-    step: decodes one token of each example, see `generation`.
+    step: decodes one token of each example, as of `mmjax.decoders.sample`.
     logits: [B, V], of the first token to write.
     cache: after the prompt, with room for `max_new_tokens` tokens more.
     max_new_tokens: most tokens to write T.

@@ -8,7 +8,7 @@ from mmjax.parallel import vocabulary
 from mmjax.types import Array, FactoredLogits
 
 
-class LogitWriter(nn.Module):
+class LogitHead(nn.Module):
   """The output layers of `TextDecoder`, whose fields it reads."""
 
   def setup_logits(self) -> None:

@@ -126,15 +126,25 @@ def stop_strings_of(tokenizer: Any) -> StopStrings:
   return StopStrings(tokenizer.decode)
 
 
-def check_stop(stop: str | Sequence[str]) -> tuple[str, ...]:
+def check_stop(
+  stop: str | Sequence[str], settings: Collection[str] = ()
+) -> tuple[str, ...]:
   """Stop strings as a tuple.
 
+  Args:
+    stop: one string or several.
+    settings: names of the caller's settings of generation.
+
   Raises:
-    ConfigError: if one is empty.
+    ConfigError: if one is empty, or `on_tokens` is set beside them.
   """
   stop = (stop,) if isinstance(stop, str) else tuple(stop)
   if '' in stop:
     raise ConfigError("a stop string is ''; give a text, or leave it out")
+  if stop and 'on_tokens' in settings:
+    raise ConfigError(
+      'on_tokens and stop exclude each other; end the text in on_tokens'
+    )
   return stop
 
 

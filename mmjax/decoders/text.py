@@ -22,7 +22,7 @@ from mmjax.types import (
 )
 
 
-class TextDecoder(logits.LogitWriter):
+class TextDecoder(logits.LogitHead):
   """Predicts each next token from those before it and, if given, a context.
 
   Without cross-attention this is a language model such as GPT-2; with it, the
@@ -185,15 +185,15 @@ class TextDecoder(logits.LogitWriter):
     tokens: Array,
     mask: Array | None = None,
     *,
-    positions: Array | None = None,
+    table_positions: Array | None = None,
     train: bool,
   ) -> Tokens:
-    """Encodes a text without its context: embedding, and blocks if there are.
+    """Embeds a text; with `unimodal_depth`, also applies its first blocks.
 
     Args:
       tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
       mask: [B, T], True where there is a token; None means everywhere.
-      positions: [B, T], in the table of positions; None counts from 0.
+      table_positions: [B, T], in the table of positions; None counts from 0.
       train: whether dropout is on.
 
     Returns:
@@ -201,13 +201,12 @@ class TextDecoder(logits.LogitWriter):
     """
     if mask is None:
       mask = jnp.ones(tokens.shape[:2], bool)
-    x = self._embed_at(tokens, positions)  # [B, T, D]
+    x = self._embed_at(tokens, table_positions)  # [B, T, D]
     x = self.embed_dropout(x, deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    visible = mnn.Visible(
-      mask[:, None], causal=True, bias=self._compute_bias(mask)
-    )
+    bias = self._compute_bias(mask)
+    visible = mnn.Visible.of_keys(mask, causal=True, bias=bias)
     x, _ = self.unimodal_blocks(x, None, visible, train=train)
     pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
     return Tokens(x, mask, pooled)
@@ -237,8 +236,8 @@ class TextDecoder(logits.LogitWriter):
     Returns:
       Features [B, T, D].
     """
-    visible = mnn.Visible(
-      text.mask[:, None],
+    visible = mnn.Visible.of_keys(
+      text.mask,
       causal=True,
       segments=segments,
       prefix=None if prefix is None else prefix * text.mask,
@@ -308,13 +307,14 @@ class TextDecoder(logits.LogitWriter):
       ConfigError: for `positions` beside relative ones or a window, full cache.
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
-    places, next_position = cache.extend_positions(mask, positions)
+    custom = positions
+    positions, next_position = cache.extend_positions(mask, custom)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
-    visible = self._find_visible(filled, allowed, positions, places)
+    visible = self._find_visible(filled, allowed, custom, positions)
     values, context_mask = None, cache.context_mask
     if context is not None:
       values, context_mask = context.values, jnp.asarray(context.mask)
-    x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
+    x = cache.check_room(self._embed_at(tokens, positions))  # [B, T, D]
     x, unimodal = self._decode_unimodal(x, visible, cache)
     x, blocks = self.blocks(
       x,
@@ -367,14 +367,14 @@ class TextDecoder(logits.LogitWriter):
     return self.initial_norm(x) if self.embed_norm else x
 
   def _find_visible(
-    self, filled: Array, allowed: Array, rotary: Array | None, positions: Array
+    self, filled: Array, allowed: Array, custom: Array | None, positions: Array
   ) -> mnn.Visible:
     """What new tokens at positions [B, T] may attend to in a cache."""
-    bias = self._compute_bias(filled, rotary, positions)
+    bias = self._compute_bias(filled, custom, positions)
     visible = mnn.Visible(allowed, bias=bias, positions=positions)
     if self.window is None:
       return visible
-    if rotary is not None:
+    if custom is not None:
       raise ConfigError(
         'a window counts the tokens of a text, so a decoder with one takes no '
         'others while it decodes; pass no positions'
@@ -382,16 +382,16 @@ class TextDecoder(logits.LogitWriter):
     return visible.replace(key_positions=cache_lib.count_tokens(filled))
 
   def _compute_bias(
-    self, mask: Array, rotary: Array | None = None, queries: Array | None = None
+    self, mask: Array, custom: Array | None = None, queries: Array | None = None
   ) -> Array | None:
     """Computes the attention bias [B, H, T, S] of keys with a mask [B, S].
 
-    `queries` [B, T] are positions; None means those of the keys. Positions that
-    the caller passes, `rotary`, are refused.
+    `queries` [B, T] are positions; None means those of the keys. `custom`
+    positions, which the caller passed, are refused.
     """
     if self.relative is None:
       return None
-    if rotary is not None:
+    if custom is not None:
       raise ConfigError(
         'relative positions count the tokens of a text, so a decoder with them '
         'takes no others; pass no positions'

@@ -108,7 +108,7 @@ class AudioTransformer(tower.Tower):
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
     if self.merged == 1:
       return super().stack(x, mask, train=train)
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible.of_keys(mask), train=train)
     x = _cut_groups(x, self.merged).mean(axis=2)  # [B, N / merged, D]
     return self.last_norm(x) if self.final_norm else x
 

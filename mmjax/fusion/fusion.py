@@ -17,7 +17,7 @@ GATES = ('softmax', 'scalar', 'sigmoid')
 
 
 class Concat(nn.Module):
-  """Puts all tokens in one sequence and lets them attend to each other.
+  """Puts all tokens in one sequence; its blocks let them attend to each other.
 
   Each modality is projected to `width` and marked with a learned vector, as in
   VisualBERT and ViLT (Kim et al. 2021, equation 1).
@@ -66,20 +66,11 @@ class Concat(nn.Module):
       scan=self.scan,
       dtype=self.dtype,
       name='blocks',
-    )(joint.values, visible=mnn.Visible(joint.mask[:, None]), train=train)
+    )(joint.values, visible=mnn.Visible.of_keys(joint.mask), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     return Tokens(x, joint.mask, ops.mean_tokens(x, joint.mask))
 
-  def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
-    """Index of a modality's first token in the result, None without one.
-
-    Args:
-      lengths: number of tokens by modality.
-      name: the modality.
-    """
-    if name not in lengths:
-      return None
-    return sum(lengths[other] for other in sorted(lengths) if other < name)
+  locate = staticmethod(modalities.locate)
 
 
 class CrossAttention(nn.Module):

@@ -169,3 +169,15 @@ def mark(
   )
   x = ops.zero_masked(x + vector[None, None].astype(dtype), tokens.mask)
   return Tokens(x, tokens.mask, ops.mean_tokens(x, tokens.mask))
+
+
+def locate(lengths: Mapping[str, int], name: str) -> int | None:
+  """Index of a modality's first token among all, joined in order of names.
+
+  Args:
+    lengths: number of tokens by modality.
+    name: the modality; None is returned without it.
+  """
+  if name not in lengths:
+    return None
+  return sum(lengths[other] for other in sorted(lengths) if other < name)

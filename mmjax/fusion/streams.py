@@ -101,16 +101,7 @@ class _Streams(nn.Module):
       name=name,
     )
 
-  def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
-    """Index of a modality's first token in the result, None without one.
-
-    Args:
-      lengths: number of tokens by modality.
-      name: the modality.
-    """
-    if name not in lengths:
-      return None
-    return sum(lengths[other] for other in sorted(lengths) if other < name)
+  locate = staticmethod(modalities.locate)
 
 
 class CoAttention(_Streams):
@@ -233,7 +224,7 @@ class Bottleneck(_Streams):
         mask = jnp.concatenate([masks[name], own], axis=1)
         both, _ = self.make_block(f'{name}_layers_{i}')(
           jnp.concatenate([x, shared], axis=1),
-          visible=mnn.Visible(mask[:, None]),
+          visible=mnn.Visible.of_keys(mask),
           train=train,
         )
         changed[name] = both[:, : x.shape[1]]

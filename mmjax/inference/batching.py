@@ -69,7 +69,7 @@ class Answer:
     num_tokens: how many tokens have been written, that of its end included.
   """
 
-  prompt: chat_models.Prompt
+  prompt: chat_models.PreparedPrompt
   settings: slots.RowSettings
   notify: Callable[[str, list[Token], str | Exception | None], None]
   stop: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ class Engine:
         continue
       self._insert(answer, prompt, others)
 
-  def _prefill(self, prompt: chat_models.Prompt) -> slots.Prefilled:
+  def _prefill(self, prompt: chat_models.PreparedPrompt) -> slots.Prefilled:
     before, prefilled = self._prefilled
     if before is not prompt:
       prefilled = self._programs.prefill(self.model.params, prompt.batch)

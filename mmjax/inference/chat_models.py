@@ -26,7 +26,7 @@ LONGEST = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prompt:
+class PreparedPrompt:
   """A conversation up to an answer.
 
   Attributes:
@@ -58,7 +58,7 @@ class ChatModel(Protocol):
   constraints: Mapping[str, Any]
   max_length: int
 
-  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> PreparedPrompt:
     """Makes arrays of a conversation.
 
     Args:
@@ -79,6 +79,23 @@ class PromptTooLongError(ConfigError):
   """A conversation of as many tokens as the model reads, or more."""
 
 
+def check_chats(opened: opened_lib.Opened) -> None:
+  """Refuses a model that does not chat.
+
+  Raises:
+    ConfigError: naming the model.
+  """
+  if opened.is_run:
+    can = 'chat' in dir(opened.model)
+  else:
+    can = isinstance(opened.model, language_models.PublishedWriter)
+  if not can:
+    raise ConfigError(
+      f'{opened.name} does not chat; give a run of the task chat, or a '
+      'published model with a chat template'
+    )
+
+
 def open_chat_model(
   opened: opened_lib.Opened, max_length: int | None = None
 ) -> ChatModel:
@@ -92,16 +109,8 @@ def open_chat_model(
   Raises:
     ConfigError: if it does not chat, or has fewer positions.
   """
+  check_chats(opened)
   model = opened.model
-  if isinstance(model, rebuild.Run):
-    can = 'chat' in dir(model)
-  else:
-    can = isinstance(model, language_models.PublishedWriter)
-  if not can:
-    raise ConfigError(
-      f'{opened.name} does not chat; give a run of the task chat, or a '
-      'published model with a chat template'
-    )
   decoder = model.module.decoder
   if max_length is None:
     max_length = min(decoder.max_length, LONGEST)
@@ -161,7 +170,7 @@ class PublishedChatModel:
     left_out = {'eos_id', 'pad_id', 'text_kind', 'max_new_tokens', *_NEUTRAL}
     return {k: v for k, v in self._settings.items() if k not in left_out}
 
-  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> PreparedPrompt:
     prompt = chats.render_prompt(self.model.chat_template, messages)
     batch, _ = self.model.prepare_prompts([prompt], 1)
     length = int(batch['text_mask'].sum())
@@ -172,7 +181,7 @@ class PublishedChatModel:
       is_text = path[0].key not in _MEDIA and leaf.shape[1] == width
       return _pad(np.asarray(leaf), size if is_text else None)
 
-    return Prompt(jax.tree.map_with_path(pad, dict(batch)), length)
+    return PreparedPrompt(jax.tree.map_with_path(pad, dict(batch)), length)
 
   def decode(self, ids: Sequence[int]) -> str:
     return self.model.tokenizer.decode(list(ids))
@@ -208,7 +217,7 @@ class RunThatChats:
   def constraints(self) -> dict[str, Any]:
     return {}
 
-  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+  def prepare(self, messages: Sequence[Mapping[str, Any]]) -> PreparedPrompt:
     task = tasks_base.find_task(self.run, chat_task.Chat)
     feature = self.run.preprocessor[task.target]
     turns, images = chat_inputs.read(messages, feature)
@@ -220,7 +229,7 @@ class RunThatChats:
       return find_size(number, self.max_length)
 
     batch = chat_task.make_batch(self.run, turns, images, 1, pad)
-    return Prompt(batch, length)
+    return PreparedPrompt(batch, length)
 
   def decode(self, ids: Sequence[int]) -> str:
     return self.run.tokenizer.decode(list(ids))

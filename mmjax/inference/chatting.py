@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mmjax.decoders import streaming
-from mmjax.errors import ConfigError
+from mmjax.inference import chat_models
 from mmjax.inference import opened as opened_lib
-from mmjax.pretrained import language_models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +29,7 @@ class ChatSession:
   messages: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   def __post_init__(self):
-    can = isinstance(self.model.model, language_models.PublishedWriter)
-    if self.model.is_run:
-      can = 'chat' in dir(self.model.model)
-    if not can:
-      raise ConfigError(
-        f'{self.model.name} does not chat; give a run of the task chat, or a '
-        'published model with a chat template'
-      )
+    chat_models.check_chats(self.model)
 
   def say(self, content: Any) -> str:
     """Adds a message of the user's; writes and adds the model's answer.

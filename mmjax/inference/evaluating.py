@@ -194,7 +194,7 @@ def _of_task(
     config.eval.beam_size = options.beam_size
     config.eval.gallery_by = options.gallery_by or config.eval.gallery_by
   is_masked = isinstance(task, tasks.Masked)
-  split = tasks.Split(
+  split = tasks.EvalContext(
     model=run.module,
     source=source,
     # Words are compared with their frequencies in training.

@@ -46,7 +46,7 @@ _DERIVED = (
   'encoder_inputs',
   'output_sizes',
   'output_text',
-  'output_images',
+  'input_images',
   'image_tokens',
   'embedded',
   'masked_heads',

@@ -139,6 +139,9 @@ def encode_at(
 ) -> dict[Depth, Tokens]:
   """An encoder's tokens after some of its blocks, and its result.
 
+  Encoders need no argument for this: an interceptor of Linen keeps what their
+  blocks return.
+
   Args:
     encoder: a bound encoder with `blocks`: one `mmjax.nn.Stack`, or a sequence
       of modules from one feature map or sequence to the next; or a recurrent
@@ -161,7 +164,8 @@ def encode_at(
   if not wanted:
     return {OUTPUT: encoder(inputs, mask, train=train)}
   hidden: dict[int, Array] = {}
-  owner = getattr(encoder, 'encoder', encoder)  # That of a spectrogram.
+  # `FromSamples` wraps the encoder that has the blocks.
+  owner = getattr(encoder, 'encoder', encoder)
   if getattr(owner, 'merged', 1) > 1:
     raise ConfigError(
       f'model.fuse_at={wanted[0]}: model.encoders.{name} merges the tokens of '
@@ -242,9 +246,9 @@ class Absence(nn.Module):
   """Drops modalities in training, and puts learned tokens in absent places.
 
   Modality dropout leaves at least one modality that an example has (ModDrop,
-  Neverova et al. 2016). With `learned`, an absent modality is one learned
-  token, which the fusion then sees like any other; without it, its mask is all
-  False.
+  Neverova et al. 2016). It changes the mask alone: fusions zero the pooled
+  vector of a modality whose mask is all False. With `learned`, an absent
+  modality is one learned token, which the fusion then treats like any other.
 
   Attributes:
     rate: probability that a modality of an example is dropped in training.
@@ -267,7 +271,7 @@ class Absence(nn.Module):
       train: whether modalities are dropped.
     """
     names = sorted(at_depths[0])
-    kept = self._draw(at_depths[0]) if train and self.rate else None
+    kept = self._sample_kept(at_depths[0]) if train and self.rate else None
     out = []
     for i, tokens in enumerate(at_depths):
       changed = {}
@@ -279,7 +283,7 @@ class Absence(nn.Module):
       out.append(changed)
     return out
 
-  def _draw(self, tokens: Mapping[str, Tokens]) -> Array:
+  def _sample_kept(self, tokens: Mapping[str, Tokens]) -> Array:
     """Which modalities are kept, [B, m]: all where none would be left."""
     present = jnp.stack(
       [tokens[name].mask.any(axis=1) for name in sorted(tokens)], axis=1

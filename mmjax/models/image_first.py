@@ -209,7 +209,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     text = self.decoder.encode_text(
       whole.values,
       whole.mask,
-      positions=_count_positions(whole.mask, None),
+      table_positions=_count_positions(whole.mask, None),
       train=train,
     )
     x = self.decoder.compute_features(

@@ -75,7 +75,7 @@ class ImageWriter(writing.Writer):
     # Padding takes a slot, but no position.
     positions = jnp.maximum(jnp.cumsum(seen, axis=1) - 1, 0)
     encoded = self.decoder.encode_text(
-      whole, seen, positions=positions, train=train
+      whole, seen, table_positions=positions, train=train
     )
     x = self.decoder.compute_features(encoded, positions=positions, train=train)
     length = text.shape[1]

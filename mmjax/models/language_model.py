@@ -56,7 +56,7 @@ class LanguageModel(writing.Writer):
 
     positions = get('_positions')
     text = self.decoder.encode_text(
-      get(''), get('_mask'), positions=positions, train=train
+      get(''), get('_mask'), table_positions=positions, train=train
     )
     x = self.decoder.compute_features(
       text, positions=positions, segments=get('_segments'), train=train

@@ -154,7 +154,7 @@ class PatchDecoder(nn.Module):
       4 * self.width,
       dtype=self.dtype,
       name='blocks',
-    )(x, visible=mnn.Visible(mask[:, None]), train=train)
+    )(x, visible=mnn.Visible.of_keys(mask), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     head = mnn.Linear(size, dtype=self.dtype, name='head')
     return head(x[:, front:], train=train).astype(jnp.float32)  # [B, P, E]

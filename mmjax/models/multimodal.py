@@ -142,13 +142,13 @@ class Multimodal(writing.Writer):
       `TARGET_logits` [B, T - 1, V] of the text that is written, in training
       not multiplied out. All float32.
     """
-    by_depth = self._encode_at(batch, train=train)
+    by_depth = self._encode(batch, train=train)
     out = dict(self.scale()) if self.embed_dim else {}
     if self.embed_dim:
       for name, encoded in by_depth[fusing.OUTPUT].items():
         out[f'{name}_embedding'] = self.projections[name](encoded.pooled)
     if self.heads or self.decoder is not None:
-      fused = self._fuse_at(by_depth, train=train)
+      fused = self._fuse(by_depth, train=train)
       for target in self.output_sizes or {}:
         out[f'{target}_output'] = self._apply_heads(fused, target, train=train)
         if self.unimodal_outputs:
@@ -173,10 +173,10 @@ class Multimodal(writing.Writer):
       for name in names or self.encoders
     }
 
-  def fuse(
+  def fuse_outputs(
     self, tokens: Mapping[str, Tokens], *, train: bool = False
   ) -> Tokens:
-    """Mixes the tokens of all fields."""
+    """Mixes the encoders' results, whatever `fuse_at` says."""
     if self.fusion is None:
       return next(iter(tokens.values()))
     (tokens,) = self.absence([tokens], train=train)
@@ -192,7 +192,7 @@ class Multimodal(writing.Writer):
     if encoder:
       tokens = self.encode(batch, (encoder,))
       return next(iter(self._apply_unimodal(tokens, target).values()))
-    fused = self._fuse_at(self._encode_at(batch))
+    fused = self._fuse(self._encode(batch))
     return self._apply_heads(fused, target)
 
   def encode_prompt(
@@ -200,7 +200,7 @@ class Multimodal(writing.Writer):
   ) -> tuple[Tokens, Array, Array]:
     """The fused fields, and the start of a text."""
     del text_kind
-    context = self._fuse_at(self._encode_at(batch))
+    context = self._fuse(self._encode(batch))
     size = context.mask.shape[0]
     return context, *writing.read_prompt(batch, size, self.bos_id)
 
@@ -238,7 +238,7 @@ class Multimodal(writing.Writer):
     tokens = self.encode({**batch, field: vectors}, others, train=train)
     x = tokens[name].values  # [B, T, D]
     if self.fusion is not None:
-      fused = self.fuse(tokens, train=train)
+      fused = self.fuse_outputs(tokens, train=train)
       x = masking.slice_fused(fused, self.fusion, tokens, name)
     x = jnp.take_along_axis(x, positions[:, :, None], axis=1)  # [B, K, D]
     logits = head(x, words)
@@ -306,7 +306,7 @@ class Multimodal(writing.Writer):
       self.modality_dropout, self.absent_tokens, self.dtype
     )
 
-  def _encode_at(self, batch: Batch, *, train: bool = False) -> fusing.ByDepth:
+  def _encode(self, batch: Batch, *, train: bool = False) -> fusing.ByDepth:
     """Tokens by depth, of those in `fuse_at` and the output, then encoder."""
     depths = fusing.parse_depths(self.fuse_at)
     found = {
@@ -320,12 +320,12 @@ class Multimodal(writing.Writer):
       for depth in dict.fromkeys((*depths, fusing.OUTPUT))
     }
 
-  def _fuse_at(
+  def _fuse(
     self, by_depth: fusing.ByDepth, *, train: bool = False
   ) -> fusing.Fused:
     """The tokens of all fields, mixed at the depths of `fuse_at`.
 
-    What a decision-level fusion is to decide on later: the tokens by encoder.
+    With a decision-level fusion, which mixes outputs, the tokens by encoder.
     """
     if self.fusion is None:
       return next(iter(by_depth[fusing.OUTPUT].values()))

@@ -61,6 +61,6 @@ def describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
   """The fields of a model that describe the images in conversations."""
   feature = data.features.get(outputs.text)
   return {
-    'output_images': tuple(getattr(feature, 'image_names', ())),
+    'input_images': tuple(getattr(feature, 'image_names', ())),
     'image_tokens': getattr(feature, 'image_tokens', 0),
   }

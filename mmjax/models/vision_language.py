@@ -109,7 +109,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       stands behind the tokens of each image.
     output_text: the feature of conversations that it is trained on; '' for the
       batch's `text`.
-    output_images: the features of their images, in the order in which a
+    input_images: the features of their images, in the order in which a
       conversation counts them.
     image_tokens: number of placeholders of an image in these; 0 if they differ.
   """
@@ -118,7 +118,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   image_blocks: bool = False
   image_newline: bool = False
   output_text: str = ''
-  output_images: Sequence[str] = ()
+  input_images: Sequence[str] = ()
   image_tokens: int = 0
 
   text_kinds: ClassVar[tuple[str, ...]] = ('continue',)
@@ -199,7 +199,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     positions = batch.get('text_positions')
     counts = positions is not None and positions.ndim == 2
     text = self.decoder.encode_text(
-      x, mask, positions=positions if counts else None, train=train
+      x, mask, table_positions=positions if counts else None, train=train
     )
     x = self.decoder.compute_features(
       text.replace(levels=levels),
@@ -340,7 +340,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return inputs.select(
       batch,
       name or self.output_text,
-      () if name else self.output_images,
+      () if name else self.input_images,
       has_axes=bool(rope.get('sections')),
     )
 

@@ -138,7 +138,7 @@ class Attention(nn.Module):
       keys.key,
       own=own,
       needs_weights=collected or visible.bias is not None,
-      masked=visible.find_masked(),
+      masked=visible.mask_granularity(),
       capped=self.softcap is not None,
     )
     if form == 'plain':

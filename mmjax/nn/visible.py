@@ -97,8 +97,8 @@ class Visible:
       queries, keys = self.positions, self.key_positions
     return ops.recent_keys(queries, keys, self.window)
 
-  def find_masked(self) -> str:
-    """What this is besides `causal`, for `attention_forms.choose`."""
+  def mask_granularity(self) -> str:
+    """What the mask depends on besides `causal`: queries, keys or nothing."""
     by_query = self.mask is not None and self.mask.shape[1] > 1
     if by_query or self.prefix is not None or self.window is not None:
       return 'queries'

@@ -74,7 +74,7 @@ def softmax_loss(
       'softmax',
       scale=scale,
       bias=jnp.zeros_like(scale),
-      offered=mask,
+      is_candidate=mask,
       tile=tile,
       ring=ring,
       axis_name=axis_name,
@@ -95,13 +95,13 @@ def _gathered_softmax_loss(
   """`softmax_loss` of one device's arrays, with candidates of all devices."""
   labels = jax.lax.axis_index(axis_name) * image.shape[0]
   labels = labels + jnp.arange(image.shape[0])
-  all_image, all_text, offered = (
+  all_image, all_text, is_candidate = (
     collectives.gather(x, axis_name) for x in (image, text, mask)
   )
 
   def cross_entropy(rows: Array, columns: Array):
     logits = scale * rows @ columns.T  # [B, all]
-    logits = jnp.where(offered[None], logits, jnp.finfo(jnp.float32).min)
+    logits = jnp.where(is_candidate[None], logits, jnp.finfo(jnp.float32).min)
     log_probs = jax.nn.log_softmax(logits)
     right = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]  # [B]
     first = jnp.argmax(logits, axis=1) == labels  # [B]
@@ -131,13 +131,14 @@ def _global_softmax_loss(
 
   def row_losses(rows: Array, columns: Array, scale: Array):
     logits = scale * rows @ stop(columns).T  # [B, B]
-    offered = jnp.where(mask[None], logits, jnp.finfo(jnp.float32).min)
+    masked = jnp.where(mask[None], logits, jnp.finfo(jnp.float32).min)
     positive = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    total = jax.nn.logsumexp(offered, axis=1)  # [B]
-    first = jnp.argmax(offered, axis=1) == labels
+    total = jax.nn.logsumexp(masked, axis=1)  # [B]
+    first = jnp.argmax(masked, axis=1) == labels
     return logits, stop(total), stop(total - positive), first
 
-  # The gradient of the scale is that of the first direction, which is whole.
+  # `logit_grads` has the terms of both directions, so `to_text` alone gives the
+  # whole gradient of the scale; `to_image` must not count it again.
   to_text, text_lse, text_loss, first = row_losses(image, text, scale)
   to_image, image_lse, image_loss, _ = row_losses(text, image, stop(scale))
 
@@ -146,17 +147,17 @@ def _global_softmax_loss(
 
     It is (softmax over row i + softmax over column j - 2 [i = j]) / 2n.
     """
-    chosen = jnp.exp(logits - row_lse[:, None])
-    chosen += jnp.exp(logits - column_lse[None])
+    softmax_sum = jnp.exp(logits - row_lse[:, None])
+    softmax_sum += jnp.exp(logits - column_lse[None])
     right = labels[:, None] == labels[None]
-    grads = jnp.where(pairs, chosen - 2 * right, 0.0)
+    grads = jnp.where(pairs, softmax_sum - 2 * right, 0.0)
     return stop(grads / (2 * jnp.maximum(mask.sum(), 1)))
 
-  linear = jnp.sum(logit_grads(to_text, text_lse, image_lse) * to_text)
-  linear += jnp.sum(logit_grads(to_image, image_lse, text_lse) * to_image)
+  surrogate = jnp.sum(logit_grads(to_text, text_lse, image_lse) * to_text)
+  surrogate += jnp.sum(logit_grads(to_image, image_lse, text_lse) * to_image)
   losses = (text_loss + image_loss) / 2
-  # The value of the mean loss with the gradient of `linear`.
-  loss = ops.masked_mean(losses, mask) + (linear - stop(linear))
+  # The value of the mean loss with the gradient of `surrogate`.
+  loss = ops.masked_mean(losses, mask) + (surrogate - stop(surrogate))
   return Compared(loss, ops.masked_mean(first, mask), losses)
 
 
@@ -206,16 +207,16 @@ def sigmoid_loss(
     return Compared(
       ops.masked_mean(losses, mask), ops.masked_mean(first, mask), losses
     )
-  labels, offered, all_text = jnp.arange(image.shape[0]), mask, text
+  labels, is_candidate, all_text = jnp.arange(image.shape[0]), mask, text
   if axis_name is not None:
     labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
     all_text = collectives.gather(text, axis_name)
-    offered = collectives.gather(mask, axis_name)
+    is_candidate = collectives.gather(mask, axis_name)
   logits = scale * image @ all_text.T + bias  # [B, all]
   positive = labels[:, None] == jnp.arange(all_text.shape[0])[None]
   losses = -jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
-  losses = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)  # [B]
-  ranked = jnp.where(offered[None], logits, -jnp.inf)
+  losses = jnp.sum(jnp.where(is_candidate[None], losses, 0.0), axis=1)  # [B]
+  ranked = jnp.where(is_candidate[None], logits, -jnp.inf)
   first = jnp.argmax(ranked, axis=1) == labels
   return Compared(
     ops.masked_mean(losses, mask), ops.masked_mean(first, mask), losses

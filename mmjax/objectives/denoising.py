@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
-  FieldInfo,
+  Fraction,
   Items,
   Metrics,
   Outputs,
@@ -22,7 +22,6 @@ from mmjax.types import (
 )
 
 TIME_SAMPLERS = ('uniform', 'logit_normal')
-Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import einops
 import jax
@@ -15,13 +15,11 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
-  FieldInfo,
+  Fraction,
   Items,
   Metrics,
   Outputs,
 )
-
-Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)

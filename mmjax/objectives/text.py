@@ -227,7 +227,7 @@ class Writing(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
-class Conversation(Writing):
+class AssistantWriting(Writing):
   """Predicts what the assistant says from all that is before it.
 
   Needs the output `TARGET_logits` [B, T - 1, V], and `TARGET_learnt` [B, T],

@@ -90,7 +90,7 @@ def compile_step(
   )
   # Of batches of different lengths, the longest ones need the most.
   batch = max(
-    prepared.list_kinds(batch, experiment.shapes),
+    prepared.list_batch_shapes(batch, experiment.shapes),
     key=lambda kind: sum(math.prod(array.shape) for array in kind.values()),
   )
   traced = train_program.trace(batch)

@@ -51,7 +51,7 @@ def find_template(
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompt:
+class RenderedPrompt:
   """A conversation up to an answer.
 
   Attributes:
@@ -70,7 +70,7 @@ def render_prompt(
   name: str | None = None,
   tools: Sequence[Mapping[str, Any]] | None = None,
   variables: Mapping[str, Any] | None = None,
-) -> Prompt:
+) -> RenderedPrompt:
   """Writes messages as the text that the model continues with its answer.
 
   Args:
@@ -91,7 +91,7 @@ def render_prompt(
     add_generation_prompt=True,
     **(variables or {}),
   )
-  return Prompt(text, separated.media)
+  return RenderedPrompt(text, separated.media)
 
 
 def write_answered(

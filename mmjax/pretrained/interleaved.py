@@ -121,7 +121,9 @@ class PublishedInterleaved(language_models.PublishedWriter):
     )
 
   def prepare_prompts(
-    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+    self,
+    prompts: Sequence[chats.RenderedPrompt],
+    max_new_tokens: int | None = None,
   ) -> tuple[Batch, list[list[int]]]:
     del max_new_tokens  # Rotary positions have no table to leave room in.
     return self.prepare_batch(

@@ -187,7 +187,9 @@ class PublishedWriter(base.Pretrained):
     return self.tokenize_rows([text], add_special_tokens=False)[0]
 
   def prepare_prompts(
-    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+    self,
+    prompts: Sequence[chats.RenderedPrompt],
+    max_new_tokens: int | None = None,
   ) -> tuple[Batch, list[list[int]]]:
     """Makes the input of the module from conversations.
 
@@ -232,7 +234,7 @@ class PublishedWriter(base.Pretrained):
     arguments = self.generation_arguments(
       max_new_tokens, prompt_length, overrides
     )
-    if stop := streaming.check_stop(stop):
+    if stop := streaming.check_stop(stop, overrides):
       arguments |= self._watch_for(stop, len(rows), arguments)
     program = self.jit_method('generate', **arguments)
     written = program(self.params, batch, rng=decoders.make_keys(seed))
@@ -243,10 +245,6 @@ class PublishedWriter(base.Pretrained):
     self, stop: Sequence[str], number: int, arguments: Mapping[str, Any]
   ) -> dict[str, Any]:
     """Arguments with which texts end early, at a stop string."""
-    if 'on_tokens' in arguments:
-      raise ConfigError(
-        'on_tokens and stop exclude each other; end the text in on_tokens'
-      )
     if arguments.get('beam_size', 1) > 1:
       return {}  # Its texts are written all the way, then cut.
     strings = streaming.stop_strings_of(self.tokenizer)
@@ -360,7 +358,9 @@ class PublishedLanguageModel(PublishedWriter):
     )
 
   def prepare_prompts(
-    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+    self,
+    prompts: Sequence[chats.RenderedPrompt],
+    max_new_tokens: int | None = None,
   ) -> tuple[Batch, list[list[int]]]:
     if any(prompt.media for prompt in prompts):
       raise ConfigError('the model reads no images; leave them out')

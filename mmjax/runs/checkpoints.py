@@ -36,7 +36,10 @@ class CheckpointRenamedError(Exception):
 
 
 class _Manager(ocp.CheckpointManager):
-  """Leaves preemption to `stopping`, which asks JAX about it, and counts."""
+  """Leaves preemption to `stopping`.
+
+  JAX counts how often it is asked, so that only one place may ask.
+  """
 
   def reached_preemption(self, step: int) -> bool:
     return False

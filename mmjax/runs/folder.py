@@ -67,7 +67,10 @@ class RunFolder:
   def begin(
     self, config: Any, files: Mapping[str, Callable[[Path], None]]
   ) -> None:
-    """Writes config.json and the experiment's files."""
+    """Writes config.json and the experiment's files, at every start.
+
+    Training never reads them back; `mmjax.runs.rebuild.load` does.
+    """
     if not self.writes:
       return
     self.path.mkdir(parents=True, exist_ok=True)

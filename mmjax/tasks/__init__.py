@@ -2,10 +2,10 @@
 
 from mmjax.tasks.align import Align
 from mmjax.tasks.base import (
+  EvalContext,
   Judge,
   PredictUse,
   ReportRow,
-  Split,
   Task,
   TeacherSpec,
   TrainedModel,
@@ -74,6 +74,7 @@ __all__ = [
   'Distill',
   'Draw',
   'DrawTokens',
+  'EvalContext',
   'Grpo',
   'Judge',
   'Masked',
@@ -86,7 +87,6 @@ __all__ = [
   'Reconstruct',
   'Regress',
   'ReportRow',
-  'Split',
   'Task',
   'TeacherSpec',
   'TrainedModel',

@@ -153,20 +153,24 @@ class Align(base.Task):
   def alternatives(self) -> Sequence[Sequence[str]]:
     return self.objective({}).pairs
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
     return {
-      f'{split.prefix}{name}': evaluators.Retrieval(
-        {field: predict.make_embed(split.model, name=field) for field in pair},
-        split.source,
-        split.preprocessor,
-        gallery_by=split.config.eval.gallery_by,
+      f'{context.prefix}{name}': evaluators.Retrieval(
+        {
+          field: predict.make_embed(context.model, name=field) for field in pair
+        },
+        context.source,
+        context.preprocessor,
+        gallery_by=context.config.eval.gallery_by,
         score=self.score,
         tile=self.tile,
-        name=f'{split.prefix}{name}',
-        **split.settings(),
+        name=f'{context.prefix}{name}',
+        **context.settings(),
       )
       for name, pair in self._evaluations().items()
-      if pair not in split.lacking
+      if pair not in context.lacking
     }
 
   def _evaluations(self) -> dict[str, tuple[str, str]]:

@@ -80,8 +80,8 @@ class Judge:
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
-  """A data split on which a task is evaluated.
+class EvalContext:
+  """What the evaluators of a task are made from, on one data split.
 
   Attributes:
     model: the Linen module.
@@ -240,10 +240,8 @@ class Task:
     """Keys of the arrays that the data must make.
 
     An example must have all of them to be trained on, if `alternatives` does
-    not say otherwise.
-
-    Those that no entry of `data.features` makes are 'image', 'text',
-    'question', 'answer' and 'label'.
+    not say otherwise. Without an entry in `data.features` there are 'image',
+    'text', 'question', 'answer' and 'label'.
     """
     raise NotImplementedError
 
@@ -338,8 +336,10 @@ class Task:
     """The same task for a blind baseline; None if it can't do without."""
     return None
 
-  def evaluators(self, split: Split) -> Mapping[str, evaluators.Evaluator]:
-    """Evaluators of a split, by names that begin with `split.prefix`."""
+  def evaluators(
+    self, context: EvalContext
+  ) -> Mapping[str, evaluators.Evaluator]:
+    """Evaluators of a split, by names that begin with `context.prefix`."""
     raise NotImplementedError
 
 

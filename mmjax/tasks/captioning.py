@@ -38,7 +38,7 @@ def _lines(
 class Captioning(base.Task):
   """The model writes a text about an image.
 
-  It returns `caption_logits` and has `generate` for the task 'caption'.
+  It returns `caption_logits` and has `generate` with `text_kind='caption'`.
 
   Attributes:
     label_smoothing: fraction of the target spread over all tokens.
@@ -65,21 +65,23 @@ class Captioning(base.Task):
   def needs(self) -> tuple[str, ...]:
     return ('image', 'text')
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}captions'
-    config = split.config
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}captions'
+    config = context.config
     captions = evaluators.Captions(
       predict.make_generate(
-        split.model,
+        context.model,
         text_kind='caption',
         # The token that starts a text is not generated.
-        max_new_tokens=split.preprocessor['text'].max_new_tokens,
+        max_new_tokens=context.preprocessor['text'].max_new_tokens,
         beam_size=config.eval.beam_size,
       ),
-      split.source,
-      split.preprocessor,
+      context.source,
+      context.preprocessor,
       parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: captions}

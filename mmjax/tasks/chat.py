@@ -12,9 +12,8 @@ from mmjax.data.features import Feature, Prompt, Turns
 from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
 from mmjax.models import predict
-from mmjax.objectives.targets import Fraction
 from mmjax.tasks import base, chat_inputs
-from mmjax.types import Size
+from mmjax.types import Fraction, Size
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
 _STEP = 16
@@ -44,9 +43,9 @@ def chat(
   """
   task = base.find_task(run, Chat)
   new = max_new_tokens or task.max_new_tokens
-  stop = streaming.check_stop(stop)
+  stop = streaming.check_stop(stop, settings)
   writing = task.writing(run.tokenizer, new)
-  if stop and 'on_tokens' not in settings and beam_size == 1:
+  if stop and beam_size == 1:
     strings = streaming.stop_strings_of(run.tokenizer)
     strings.start(1, stop, writing['eos_id'])
     settings['on_tokens'] = strings
@@ -197,9 +196,9 @@ class Chat(base.Task):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.Conversation:
+  ) -> objectives.AssistantWriting:
     del features
-    return objectives.Conversation(self.label_smoothing, self.target)
+    return objectives.AssistantWriting(self.label_smoothing, self.target)
 
   @property
   def image_names(self) -> tuple[str, ...]:
@@ -253,24 +252,26 @@ class Chat(base.Task):
       'eos_id': chat_tokenizers.get_end_ids(tokenizer),
     }
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
-    feature, decoder = split.preprocessor[self.target], split.model.decoder
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}{self.target}'
+    feature, decoder = context.preprocessor[self.target], context.model.decoder
     length = feature.length
     if decoder.positions != 'none':
       length = min(length, decoder.max_length - self.max_new_tokens + 1)
     conversations = evaluators.Conversations(
-      predict.make_learnt_losses(split.model, target=self.target),
+      predict.make_learnt_losses(context.model, target=self.target),
       predict.make_generate(
-        split.model,
-        beam_size=split.config.eval.beam_size,
-        **self.writing(split.preprocessor.tokenizer, self.max_new_tokens),
+        context.model,
+        beam_size=context.config.eval.beam_size,
+        **self.writing(context.preprocessor.tokenizer, self.max_new_tokens),
       ),
-      split.source,
-      split.preprocessor,
+      context.source,
+      context.preprocessor,
       target=self.target,
       length=length,
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: conversations}

@@ -10,9 +10,8 @@ from mmjax import evaluators, objectives
 from mmjax.data.features import Category, Feature
 from mmjax.errors import ConfigError
 from mmjax.models import predict
-from mmjax.objectives.targets import Fraction
 from mmjax.tasks import base, pseudo_labels
-from mmjax.types import Array
+from mmjax.types import Array, Fraction
 
 _SHOWN = 5
 
@@ -67,24 +66,24 @@ def make_report_rows(target: str) -> tuple[base.ReportRow, ...]:
 
 
 def make_evaluators(
-  target: str, split: base.Split
+  target: str, context: base.EvalContext
 ) -> dict[str, evaluators.Evaluator]:
   """The evaluator of the classes of a target."""
-  name = f'{split.prefix}{target}'
+  name = f'{context.prefix}{target}'
   thresholds = [
     task.threshold
-    for task in split.tasks.values()
+    for task in context.tasks.values()
     if isinstance(task, pseudo_labels.PseudoLabels) and task.target == target
   ]
   classes = evaluators.Classes(
-    predict.make_output(split.model, target=target),
-    split.source,
-    split.preprocessor,
+    predict.make_output(context.model, target=target),
+    context.source,
+    context.preprocessor,
     target=target,
-    inputs=split.inputs,
+    inputs=context.inputs,
     name=name,
     threshold=thresholds[0] if thresholds else None,
-    **split.settings(),
+    **context.settings(),
   )
   return {name: classes}
 
@@ -157,5 +156,7 @@ class Classify(base.Task):
     feature = base.get_target(self.target, features, (Category,))
     return {self.target: len(feature.classes or (0,))}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    return make_evaluators(self.target, split)
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    return make_evaluators(self.target, context)

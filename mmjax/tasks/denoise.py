@@ -11,10 +11,9 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, check_choice
 from mmjax.ops import denoising
 from mmjax.tasks import base
-from mmjax.types import FieldInfo, Positive, Size
+from mmjax.types import FieldInfo, Fraction, Positive, Size
 
 Guidance = Annotated[float, FieldInfo(minimum=0)]
-Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

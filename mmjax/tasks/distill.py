@@ -101,15 +101,17 @@ class Distill(base.Task):
       self._reads,
     )
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
     is_measured = any(
       task.classifies == self.target
-      for task in split.tasks.values()
+      for task in context.tasks.values()
       if task is not self
     )
     if not self.classifies or is_measured:
       return {}
-    return classify.make_evaluators(self.target, split)
+    return classify.make_evaluators(self.target, context)
 
   @property
   def _name(self) -> str:

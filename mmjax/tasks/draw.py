@@ -139,23 +139,25 @@ class Draw(denoise.Denoise):
     shape = tuple(features[self.field].shape)
     return {**self.sampler_settings(), 'shape': shape}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}drawings'
-    settings = self.sampling(split.preprocessor.features)
-    make = lambda **more: self.maker(split.model, **(settings | more))
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}drawings'
+    settings = self.sampling(context.preprocessor.features)
+    make = lambda **more: self.maker(context.model, **(settings | more))
     has_both = self.drop_condition > 0
     return {
       name: evaluators.Drawings(
         make(),
         make(guidance=0.0) if has_both else None,
-        split.source,
-        split.preprocessor,
+        context.source,
+        context.preprocessor,
         field=self.field,
         condition=self.condition,
-        holds=drawings.CHECKS.get(split.config.data.name.split('/')[0]),
-        judge=split.judges.get((self.judge, self.judge_field or self.field)),
+        holds=drawings.CHECKS.get(context.config.data.name.split('/')[0]),
+        judge=context.judges.get((self.judge, self.judge_field or self.field)),
         judge_field=self.judge_field,
         name=name,
-        **split.settings(),
+        **context.settings(),
       )
     }

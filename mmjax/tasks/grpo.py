@@ -124,20 +124,22 @@ class Grpo(chat.Chat):
       self.scale_by_std,
     )
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}{self.target}'
     rewards = evaluators.Rewards(
       predict.make_generate(
-        split.model,
-        beam_size=split.config.eval.beam_size,
-        **self.writing(split.preprocessor.tokenizer, self.max_new_tokens),
+        context.model,
+        beam_size=context.config.eval.beam_size,
+        **self.writing(context.preprocessor.tokenizer, self.max_new_tokens),
       ),
-      split.source,
-      split.preprocessor,
+      context.source,
+      context.preprocessor,
       target=self.target,
       find_reward=rollouts.check_reward('grpo', type(self).reward),
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: rewards}
 

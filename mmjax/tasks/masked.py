@@ -229,33 +229,37 @@ class Masked(base.Task):
       settings = {'mask_id': gaps.find_mask_id(feature.tokenizer)}
     return {self.field: settings}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}masked'
-    objective = self.objective(split.preprocessor.features)
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}masked'
+    objective = self.objective(context.preprocessor.features)
     settings = {
       'field': self.field,
-      'inputs': split.inputs,
+      'inputs': context.inputs,
       'name': name,
-      **split.settings(),
+      **context.settings(),
     }
     if isinstance(objective, objectives.MaskedTokens):
-      measure = predict.make_masked_tokens(split.model, objective=objective)
+      measure = predict.make_masked_tokens(context.model, objective=objective)
       return {
         name: evaluators.HiddenTokens(
           measure,
-          split.source,
-          split.preprocessor,
-          train=split.train_source,
+          context.source,
+          context.preprocessor,
+          train=context.train_source,
           **settings,
         )
       }
-    measure = predict.make_masked_patches(split.model, objective=objective)
+    measure = predict.make_masked_patches(context.model, objective=objective)
     return {
       name: evaluators.HiddenPatches(
         measure,
-        split.source,
-        split.preprocessor,
-        rebuild=predict.make_reconstructions(split.model, objective=objective),
+        context.source,
+        context.preprocessor,
+        rebuild=predict.make_reconstructions(
+          context.model, objective=objective
+        ),
         **settings,
       )
     }

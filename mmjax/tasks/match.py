@@ -27,19 +27,21 @@ class Pairs:
   `NAME/chance_accuracy`, 1/2.
   """
 
-  def __init__(self, split: base.Split, fields: tuple[str, str], name: str):
+  def __init__(
+    self, context: base.EvalContext, fields: tuple[str, str], name: str
+  ):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      split: the data split.
+      context: the data split and what is evaluated on it.
       fields: names of the two fields.
       name: prefix of the metrics' names.
     """
     self._predict = spread.jit_over_mesh(
-      predict.make_output(split.model, target=matching.OUTPUT),
-      split.preprocessor.make_inputs,
+      predict.make_output(context.model, target=matching.OUTPUT),
+      context.preprocessor.make_inputs,
     )
-    self._split, self._fields, self._name = split, fields, name
+    self._context, self._fields, self._name = context, fields, name
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value), over the records that have both fields.
@@ -48,10 +50,10 @@ class Pairs:
       ConfigError: if there are none.
     """
     right: list[np.ndarray] = []
-    settings = self._split.settings()
+    settings = self._context.settings()
     with batching.iterate_eval(
-      self._split.source,
-      self._split.preprocessor,
+      self._context.source,
+      self._context.preprocessor,
       settings['batch_size'],
       num_examples=settings['num_examples'],
     ) as ahead:
@@ -80,11 +82,11 @@ class Pairs:
     order[members] = np.roll(members, -1)
     inputs = {
       key: batch[key]
-      for name in self._split.inputs
-      for key in self._split.preprocessor[name].list_keys()
+      for name in self._context.inputs
+      for key in self._context.preprocessor[name].list_keys()
     }
     own = self._predict(params, inputs)[:, 0]
-    for key in self._split.preprocessor[second].list_keys():
+    for key in self._context.preprocessor[second].list_keys():
       inputs[key] = inputs[key][order]
     other = self._predict(params, inputs)[:, 0]
     differs = mask & (order != np.arange(len(mask)))
@@ -147,6 +149,8 @@ class Match(base.Task):
     del features
     return {matching.OUTPUT: 1}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}match'
-    return {name: Pairs(split, tuple(self.fields), name)}
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}match'
+    return {name: Pairs(context, tuple(self.fields), name)}

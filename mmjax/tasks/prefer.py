@@ -82,32 +82,34 @@ class Prefer(chat.Chat):
   def alternatives(self) -> Sequence[Sequence[str]]:
     return (self._answers,)  # Pairs without an image are learnt too.
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
-    objective = self.objective(split.preprocessor.features)
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}{self.target}'
+    objective = self.objective(context.preprocessor.features)
     preferences = evaluators.Preferences(
-      predict.make_answer_scores(split.model, objective=objective),
-      split.source,
-      split.preprocessor,
+      predict.make_answer_scores(context.model, objective=objective),
+      context.source,
+      context.preprocessor,
       objective=objective,
-      find_reference=self.find_reference(split),
+      find_reference=self.find_reference(context),
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: preferences}
 
   def find_reference(
-    self, split: base.Split
+    self, context: base.EvalContext
   ) -> Callable[[Params], Params] | None:
     """From parameters to those of the reference; None if there is none.
 
     Args:
-      split: the split to evaluate; of a trained run, without a frozen copy.
+      context: the split to evaluate; of a trained run, without a frozen copy.
     """
-    adapter = split.config.adapter
-    for name, task in split.tasks.items():
-      if task is self and name in split.frozen:
-        return lambda params, own=split.frozen[name]: own
+    adapter = context.config.adapter
+    for name, task in context.tasks.items():
+      if task is self and name in context.frozen:
+        return lambda params, own=context.frozen[name]: own
     if adapter.layers and not adapter.train:
       return lambda params: adapters.split(params)[0]
     return None

@@ -74,19 +74,21 @@ class Prior(denoise.Denoise):
       'candidates': self.candidates,
     }
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}prior'
-    embed = lambda field: predict.make_embed(split.model, name=field)
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}prior'
+    embed = lambda field: predict.make_embed(context.model, name=field)
     return {
       name: evaluators.Imagined(
-        predict_unclip.make_prior(split.model, **self.sampling()),
+        predict_unclip.make_prior(context.model, **self.sampling()),
         embed(self.field),
         embed(self.condition),
-        split.source,
-        split.preprocessor,
+        context.source,
+        context.preprocessor,
         field=self.field,
         condition=self.condition,
         name=name,
-        **split.settings(),
+        **context.settings(),
       )
     }

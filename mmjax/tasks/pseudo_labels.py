@@ -2,17 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from mmjax import objectives
 from mmjax.data.features import Feature
 from mmjax.tasks import views
-from mmjax.types import (
-  FieldInfo,
-)
+from mmjax.types import Fraction
 
 # No probability exceeds 1.
-Threshold = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class PseudoLabels(views.OfViews):
   setting: ClassVar[str] = 'strong'
 
   strong: str = 'strong'
-  threshold: Threshold = 0.95
+  threshold: Fraction = 0.95
 
   def objective(
     self, features: Mapping[str, Feature]

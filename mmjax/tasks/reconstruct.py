@@ -239,21 +239,23 @@ class Reconstruct(base.Task):
       {'image': self.field},
     )
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}reconstruct'
-    size = split.model.codebook.size
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}reconstruct'
+    size = context.model.codebook.size
     encode = predict.make_method(
-      split.model, method='encode_tokens', field=self.field
+      context.model, method='encode_tokens', field=self.field
     )
     return {
       name: evaluators.Reconstructions(
-        predict.make_reconstruct(split.model),
+        predict.make_reconstruct(context.model),
         encode if size else None,
-        split.source,
-        split.preprocessor,
+        context.source,
+        context.preprocessor,
         field=self.field,
         size=size,
         name=name,
-        **split.settings(),
+        **context.settings(),
       )
     }

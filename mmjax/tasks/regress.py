@@ -85,15 +85,17 @@ class Regress(base.Task):
     feature = base.get_target(self.target, features, (Number, Vector))
     return {self.target: np.size(feature.mean) if feature.is_fitted else 1}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}{self.target}'
     numbers = evaluators.Numbers(
-      predict.make_output(split.model, target=self.target),
-      split.source,
-      split.preprocessor,
+      predict.make_output(context.model, target=self.target),
+      context.source,
+      context.preprocessor,
       target=self.target,
-      inputs=split.inputs,
+      inputs=context.inputs,
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: numbers}

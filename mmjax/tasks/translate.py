@@ -8,8 +8,8 @@ from mmjax import evaluators, objectives
 from mmjax.data.features import Feature, Text
 from mmjax.errors import ConfigError
 from mmjax.models import predict
-from mmjax.objectives.targets import Fraction
 from mmjax.tasks import base
+from mmjax.types import Fraction
 
 
 def translate(
@@ -89,21 +89,23 @@ class Translate(base.Task):
   def output_text(self) -> str:
     return self.target
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}{self.target}'
     texts = evaluators.Texts(
       predict.make_generate(
-        split.model,
+        context.model,
         text_kind='write',
         # The token that starts a text is not generated.
-        max_new_tokens=split.preprocessor[self.target].max_new_tokens,
-        beam_size=split.config.eval.beam_size,
+        max_new_tokens=context.preprocessor[self.target].max_new_tokens,
+        beam_size=context.config.eval.beam_size,
       ),
-      split.source,
-      split.preprocessor,
+      context.source,
+      context.preprocessor,
       target=self.target,
-      inputs=split.inputs,
+      inputs=context.inputs,
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: texts}

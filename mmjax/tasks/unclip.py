@@ -260,23 +260,25 @@ class Unclip(draw_lib.Draw):
     """Arguments of `predict_unclip.make_unclip`."""
     return {**super().sampling(features), **self._find_prior().sampling()}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}variations'
-    settings = super().sampling(split.preprocessor.features)
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}variations'
+    settings = super().sampling(context.preprocessor.features)
     make = predict_unclip.make_variations
     return {
-      **super().evaluators(split),
+      **super().evaluators(context),
       name: evaluators.Drawings(
-        make(split.model, field=self.field, **settings),
+        make(context.model, field=self.field, **settings),
         None,
-        split.source,
-        split.preprocessor,
+        context.source,
+        context.preprocessor,
         field=self.field,
         condition=self.condition,
         inputs=(self.field,),
-        holds=drawings.CHECKS.get(split.config.data.name.split('/')[0]),
+        holds=drawings.CHECKS.get(context.config.data.name.split('/')[0]),
         name=name,
-        **split.settings(),
+        **context.settings(),
       ),
     }
 

@@ -69,16 +69,18 @@ class Unimodal(base.Task):
       )
     return {self.target: len(feature.classes or (0,))}
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
     return {
-      f'{split.prefix}{self.target}_of_{name}': evaluators.Classes(
-        predict.make_output(split.model, target=self.target, encoder=name),
-        split.source,
-        split.preprocessor,
+      f'{context.prefix}{self.target}_of_{name}': evaluators.Classes(
+        predict.make_output(context.model, target=self.target, encoder=name),
+        context.source,
+        context.preprocessor,
         target=self.target,
-        inputs=tuple(split.model.encoder_inputs[name]),
-        name=f'{split.prefix}{self.target}_of_{name}',
-        **split.settings(),
+        inputs=tuple(context.model.encoder_inputs[name]),
+        name=f'{context.prefix}{self.target}_of_{name}',
+        **context.settings(),
       )
       for name in self.weights
     }

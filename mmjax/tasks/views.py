@@ -129,6 +129,8 @@ class OfViews(base.Task):
   def check_beside(self, tasks: Mapping[str, base.Task]) -> None:
     check_labels(f'tasks.{self.name}', self.target, tasks)
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    del split  # `classify` measures the target.
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    del context  # `classify` measures the target.
     return {}

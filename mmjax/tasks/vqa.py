@@ -108,19 +108,21 @@ class _Vqa(base.Task):
   def without_images(self) -> Self:
     return dataclasses.replace(self, needs_image=False)
 
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}vqa'
+  def evaluators(
+    self, context: base.EvalContext
+  ) -> dict[str, evaluators.Evaluator]:
+    name = f'{context.prefix}vqa'
     answers = evaluators.Answers(
-      self._predict(split),
-      split.source,
-      split.preprocessor,
-      blind_metrics=split.blind_metrics,
+      self._predict(context),
+      context.source,
+      context.preprocessor,
+      blind_metrics=context.blind_metrics,
       name=name,
-      **split.settings(),
+      **context.settings(),
     )
     return {name: answers}
 
-  def _predict(self, split: base.Split) -> predict.Predict:
+  def _predict(self, context: base.EvalContext) -> predict.Predict:
     raise NotImplementedError
 
 
@@ -152,8 +154,8 @@ class VqaClassification(_Vqa):
       needs_image=self.needs_image, label_smoothing=self.label_smoothing
     )
 
-  def _predict(self, split: base.Split) -> predict.Predict:
-    return predict.make_pick_answer(split.model)
+  def _predict(self, context: base.EvalContext) -> predict.Predict:
+    return predict.make_pick_answer(context.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,11 +183,11 @@ class VqaGeneration(_Vqa):
       label_smoothing=self.label_smoothing, needs_image=self.needs_image
     )
 
-  def _predict(self, split: base.Split) -> predict.Predict:
+  def _predict(self, context: base.EvalContext) -> predict.Predict:
     return predict.make_generate(
-      split.model,
+      context.model,
       text_kind='answer',
       # The token that starts a text is not generated.
-      max_new_tokens=split.preprocessor['questions'].max_new_tokens,
-      beam_size=split.config.eval.beam_size,
+      max_new_tokens=context.preprocessor['questions'].max_new_tokens,
+      beam_size=context.config.eval.beam_size,
     )

@@ -30,7 +30,7 @@ def check(
   config: Any,
   experiment: Experiment,
   program: program_lib.Program,
-  start: prepared.PreparedRun,
+  prepared_run: prepared.PreparedRun,
 ) -> None:
   """Compares the losses that mmjax does not have, on a micro-batch.
 
@@ -44,13 +44,17 @@ def check(
     config: a completed config.
     experiment: its experiment.
     program: its program.
-    start: the state and the first batch; without a batch, no step is left.
+    prepared_run: its state and first batch; None if no step is left.
 
   Raises:
     ConfigError: if a loss is another one on devices; it names the task and both
       values.
   """
-  if program.style != 'pmap' or program.mesh.size == 1 or start.batch is None:
+  if (
+    program.style != 'pmap'
+    or program.mesh.size == 1
+    or prepared_run.batch is None
+  ):
     return
   for name, (_, objective) in experiment.objectives.items():
     if type(objective).__module__.startswith('mmjax.'):
@@ -61,7 +65,7 @@ def check(
     compare = _make_compare(
       experiment, objective, program.mesh, config.train.accumulate
     )
-    losses = compare(start.state.params, start.batch)
+    losses = compare(prepared_run.state.params, prepared_run.batch)
     whole, again, split = map(float, jax.device_get(losses))
     if not _are_close(whole, again):
       hosts.log(_explain_skipped(name, 'draws random numbers'))

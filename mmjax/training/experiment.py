@@ -208,9 +208,9 @@ def from_tasks(
 
 def _describe_split(
   config: Any, feed: feeds.Feed, split: str, **settings: Any
-) -> tasks_lib.Split:
+) -> tasks_lib.EvalContext:
   """A split as evaluators get it; `settings` are further fields of it."""
-  return tasks_lib.Split(
+  return tasks_lib.EvalContext(
     source=feed.splits[split],
     train_source=feed.train_source,
     preprocessor=feed.preprocessor,
@@ -267,7 +267,7 @@ def _make_rollout(
     ConfigError: if two do.
   """
   found = {
-    name: task.make_rollout(model, feed.drawn, feed.preprocessor)
+    name: task.make_rollout(model, feed.batch_source, feed.preprocessor)
     for name, task in chosen.items()
   }
   found = {name: made for name, made in found.items() if made is not None}
@@ -336,7 +336,7 @@ def _check_names(config: Any, definition: Definition) -> None:
 
 
 def _build_evaluators(
-  chosen: Mapping[str, tasks_lib.Task], split: tasks_lib.Split
+  chosen: Mapping[str, tasks_lib.Task], split: tasks_lib.EvalContext
 ) -> dict[str, evaluators.Evaluator]:
   """Evaluators of one split by name."""
   out: dict[str, evaluators.Evaluator] = {}

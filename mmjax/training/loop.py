@@ -44,12 +44,12 @@ class Loop:
     writer: writers of metrics.
     meter: speed and FLOPs utilisation.
     line: the progress line.
-    clock: times of the start-up.
+    timer: times of the start-up.
     compilations: programs that are compiled between steps.
     profile: traces the steps that were asked for.
     stop: the signals.
     should_stop: as of `run`.
-    start: the compiled step and the batches.
+    prepared: the compiled step and the batches.
     state: the newest state.
     step: number of steps done.
     unchecked: (step, metrics) not yet checked for NaN, or None.
@@ -62,33 +62,33 @@ class Loop:
   writer: metric_writers.Writers
   meter: progress.Meter
   line: progress.Progress
-  clock: startup.Clock
+  timer: startup.Timer
   compilations: compilations.Compilations
   profile: profiling.Profile
   stop: stopping.Stopping
   should_stop: ShouldStop | None
-  start: prepared.PreparedRun
+  prepared: prepared.PreparedRun
   state: State
   step: int
   unchecked: tuple[int, Mapping[str, Any]] | None = None
 
   def run(self) -> dict[str, float]:
     """Step, log, evaluate, save, until the end, a signal or `should_stop`."""
-    train, batch = self.config.train, self.start.batch
+    train, batch = self.config.train, self.prepared.batch
     # Neither the first batch nor the first state stays in memory.
-    self.start = dataclasses.replace(self.start, batch=None, state=None)
+    self.prepared = dataclasses.replace(self.prepared, batch=None, state=None)
     if self.step:
       self.line.log(f'resuming from step {self.step}')
     while self.step < train.steps:
       self.state, metrics = self.profile.run(
-        self.start.update, self.step + 1, self.state, batch
+        self.prepared.update, self.step + 1, self.state, batch
       )
       self.step += 1
       self.meter.step()
       # One step late, so that the devices always have a next step to compute.
       self._collect_metrics()
       self.unchecked = self.step, metrics
-      now = due.after(train, self.step, self.start.step)
+      now = due.after(train, self.step, self.prepared.step)
       stops = self.stop.agreed(meet=now.log)
       if stops:
         now = now.before_stopping()
@@ -121,7 +121,7 @@ class Loop:
         return {}
       if not now.last:
         batch = prepared.call_or_exit(
-          self.meter.next_batch, self.start.batches, metrics
+          self.meter.next_batch, self.prepared.batches, metrics
         )
     return self._finish()
 
@@ -176,11 +176,11 @@ class Loop:
     """Writes the step's metrics, and the speed since the last time."""
     values = {name: float(v) for name, v in jax.device_get(metrics).items()}
     values = by_source.drop_empty(values) | self.meter.report()
-    first = self.step == self.start.step + 1
+    first = self.step == self.prepared.step + 1
     if first:
-      self.clock.lap('first step')
-      values |= self.clock.report()
-      self.line.log(str(self.clock))
+      self.timer.lap('first step')
+      values |= self.timer.report()
+      self.line.log(str(self.timer))
       self.compilations.begin()
     if new := self.compilations.take():
       self.line.log(

@@ -48,7 +48,7 @@ def prepare(
   program: program_lib.Program,
   checkpoints: checkpoints_lib.Checkpoints,
   stack: contextlib.ExitStack,
-  clock: startup.Clock,
+  timer: startup.Timer,
 ) -> PreparedRun:
   """Resumes from the newest checkpoint that can be read, or starts.
 
@@ -58,7 +58,7 @@ def prepare(
     program: its programs, not compiled yet.
     checkpoints: the run's checkpoints.
     stack: closes the batches.
-    clock: measures the parts of the start-up.
+    timer: measures the parts of the start-up.
 
   Raises:
     ConfigError: if the run has more steps than the config wants, no checkpoint
@@ -73,10 +73,10 @@ def prepare(
     batches = stack.enter_context(
       prefetch.Prefetch(experiment.train_data.iterate(step), put=put)
     )
-    clock.lap('data')
+    timer.lap('data')
     try:
       return _start(
-        config, program, experiment, checkpoints, step, batches, clock
+        config, program, experiment, checkpoints, step, batches, timer
       )
     except checkpoints_lib.CheckpointRenamedError as error:
       batches.close()  # They begin at the step of the damaged checkpoint.
@@ -92,7 +92,7 @@ def _check_start(config: Any, model: Any, params: Params) -> None:
 
 
 def _start(
-  config, program, experiment, checkpoints, step, batches, clock
+  config, program, experiment, checkpoints, step, batches, timer
 ) -> PreparedRun:
   """Compiles `init` (not when restoring), and `update` for each shape."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -100,35 +100,39 @@ def _start(
     if step == config.train.steps:
       return PreparedRun(step, state.result(), None, batches, None)
     batch = call_or_exit(next, batches)
-    clock.lap('data')
-    kinds = list_kinds(program.extend(batch), experiment.shapes)
-    lengths = f' for batches of {len(kinds)} shapes' if len(kinds) > 1 else ''
+    timer.lap('data')
+    examples = list_batch_shapes(program.extend(batch), experiment.shapes)
+    number = len(examples)
+    lengths = f' for batches of {number} shapes' if number > 1 else ''
     hosts.log(f'compiling the training step{lengths}')
     compiled = {
-      _find_shapes(kind): program.trace(kind).lower().compile()
-      for kind in kinds
+      _find_shapes(example): program.trace(example).lower().compile()
+      for example in examples
     }
     update = functools.partial(
       _update, compiled, program.put(experiment.frozen)
     )
     if program.rollout is not None:
       update = rollouts.compile_before(update, program, batch)
-    clock.lap('compile')
+    timer.lap('compile')
     start = PreparedRun(
       step, call_or_exit(state.result), update, batches, batch
     )
-    clock.lap('init')
+    timer.lap('init')
     return start
 
 
-def list_kinds(
+def list_batch_shapes(
   batch: Mapping[str, Any], shapes: Sequence[Mapping[str, tuple[int, ...]]]
 ) -> list[dict[str, Any]]:
-  """Lists a batch of each kind, as far as a program is traced for it.
+  """One batch for each set of shapes that training batches have.
 
   Args:
-    batch: arrays of the mesh, of one of the kinds.
+    batch: arrays of the mesh.
     shapes: of `Experiment.shapes`; () if all batches are alike.
+
+  Returns:
+    Copies of the batch; arrays of other shapes are `ShapeDtypeStruct`s.
   """
 
   def change(key: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

@@ -62,7 +62,7 @@ def run(
     NonFiniteError: if a loss or gradient is NaN or infinite.
     SystemExit: 143 after SIGTERM, when all is saved.
   """
-  clock = startup.Clock()
+  timer = startup.Timer()
   with hosts.raise_together():
     config = init_from.resolve(settings.complete(config))
     settings.validate(config)
@@ -74,7 +74,7 @@ def run(
     return results
   startup.use_compilation_cache()
   mesh = program_lib.mesh_of(config)
-  clock.lap('imports')
+  timer.lap('imports')
   with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
     _claim(run_folder, stack)
     # Another process may have run there until now.
@@ -82,7 +82,7 @@ def run(
     if results:
       return results
     return _set_up(
-      config, build, run_folder, mesh, should_stop, profile_steps, clock, stack
+      config, build, run_folder, mesh, should_stop, profile_steps, timer, stack
     ).run()
 
 
@@ -156,16 +156,16 @@ def _set_up(
   mesh: jax.sharding.Mesh,
   should_stop: loop.ShouldStop | None,
   profile_steps: range | None,
-  clock: startup.Clock,
+  timer: startup.Timer,
   stack: contextlib.ExitStack,
 ) -> loop.Loop:
   """Builds, compiles and restores all that training needs."""
   stop = stack.enter_context(stopping.Stopping())
   with hosts.raise_together():
     experiment = build(config, mesh)
-    clock.lap('data')
+    timer.lap('data')
     program = program_lib.build(config, experiment, mesh)
-    clock.lap('init')
+    timer.lap('init')
     _check_keep_best(config.train.keep_best, experiment)
     teachers.check_same(experiment.frozen, run_folder.path)
   for note in experiment.notes:
@@ -174,20 +174,20 @@ def _set_up(
   profiling.check(
     profile_steps, done=checkpoints.latest() or 0, total=config.train.steps
   )
-  start = prepared.prepare(
-    config, experiment, program, checkpoints, stack, clock
+  prepared_run = prepared.prepare(
+    config, experiment, program, checkpoints, stack, timer
   )
-  device_losses.check(config, experiment, program, start)
+  device_losses.check(config, experiment, program, prepared_run)
   change = schedule.change(
-    config.optimizer, run_folder.steps(), config.train.steps, start.step
+    config.optimizer, run_folder.steps(), config.train.steps, prepared_run.step
   )
   if change:
     hosts.log(change)
   files = {**experiment.files, **teachers.files(experiment.frozen)}
   run_folder.begin(config, {**files, **init_from.files(config)})
-  meter = _make_meter(config, experiment, program, start)
-  meter.train_seconds = run_folder.trained_seconds(start.step)
-  writer = run_folder.open_writers(config, start.step)
+  meter = _make_meter(config, experiment, program, prepared_run)
+  meter.train_seconds = run_folder.trained_seconds(prepared_run.step)
+  writer = run_folder.open_writers(config, prepared_run.step)
   stack.callback(writer.close)
   profile = profiling.Profile(run_folder.path, profile_steps, meter, hosts.log)
   stack.callback(profile.close)
@@ -199,14 +199,14 @@ def _set_up(
     writer=writer,
     meter=meter,
     line=progress.make(config.train.steps),
-    clock=clock,
+    timer=timer,
     compilations=stack.enter_context(compilations.Compilations()),
     profile=profile,
     stop=stop,
     should_stop=should_stop,
-    start=start,
-    state=start.state,
-    step=start.step,
+    prepared=prepared_run,
+    state=prepared_run.state,
+    step=prepared_run.step,
   )
 
 
@@ -228,14 +228,14 @@ def _make_meter(
   config: Any,
   experiment: Experiment,
   program: program_lib.Program,
-  start: prepared.PreparedRun,
+  prepared_run: prepared.PreparedRun,
 ) -> progress.Meter:
   """Measures speed, and FLOPs utilisation where the device's peak is known."""
   peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
-  if peak and start.batch is not None:
+  if peak and prepared_run.batch is not None:
     params = program.plan.abstract.params
-    batch = program.extend(start.batch)
-    kinds = prepared.list_kinds(batch, experiment.shapes)
+    batch = program.extend(prepared_run.batch)
+    kinds = prepared.list_batch_shapes(batch, experiment.shapes)
     # Of several, each is drawn as often.
     needed = statistics.mean(
       model_flops.count(config, experiment, params, kind) for kind in kinds

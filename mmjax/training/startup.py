@@ -37,18 +37,18 @@ def use_compilation_cache() -> Path:
   return folder
 
 
-class Clock:
+class Timer:
   """Splits the time since the start of the process into named parts.
 
-  A further clock, of another run in the same process, counts from its own
+  A further timer, of another run in the same process, counts from its own
   creation; so does the first where the start of the process is unknown.
   """
 
   _is_first = True
 
   def __init__(self):
-    start = process_start() if Clock._is_first else None
-    Clock._is_first = False
+    start = process_start() if Timer._is_first else None
+    Timer._is_first = False
     self._start = self._last = time.time() if start is None else start
     self.parts: dict[str, float] = {}
 

@@ -24,7 +24,8 @@ class State:
 
   Attributes:
     step: [] int32, updates done; also the number of the next batch.
-    seed: [] uint32, with `step` the source of all randomness.
+    seed: [] uint32, with `step` what dropout and objectives draw from. The
+      order of the data and augmentation follow from `config.seed` and `step`.
     params: parameters.
     opt_state: the optimizer's state, for the trained parameters.
     ema: EMA of the trained parameters, or None.

@@ -34,7 +34,7 @@ def _make(form: str) -> chat_templates.ChatTemplate:
   return chat_templates.ChatTemplate({'default': form}, chat_forms.TOKENS)
 
 
-def _find_learnt(written: chat_ids.Conversation) -> list[str]:
+def _find_learnt(written: chat_ids.EncodedConversation) -> list[str]:
   """Runs of learnt text; tokens here begin and end between characters."""
   runs, last = [], False
   for (begin, end), is_learnt in zip(

@@ -85,7 +85,7 @@ def test_the_reference_is_the_model_that_the_run_starts_from(
   assert first['val/pair/cut'] == 0
   run = rebuild.load(tmp_path)
   assert 'chat' in dir(run)
-  split = tasks.Split(
+  split = tasks.EvalContext(
     run.module, None, None, run.preprocessor, run.config, tasks=run.tasks
   )
   found = run.tasks['prefer'].find_reference(split)

@@ -146,7 +146,7 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
     projector=projector,
     placeholders=(3,),
     output_text='t',
-    output_images=('photos',),
+    input_images=('photos',),
     image_tokens=TOKENS[kind],
     image_newline=kind == 'padded',
   )
@@ -165,7 +165,7 @@ def make_measure(model, make_inputs):
 
   With `spoils`, NaN stands wherever there is no image.
   """
-  objective = objectives.Conversation(target='t')
+  objective = objectives.AssistantWriting(target='t')
 
   def loss(params, batch, spoils):
     inputs = make_inputs(batch)

@@ -151,7 +151,7 @@ class Feature:
     rows = source if self.is_large else source.iterate_small()
     return (self.get(record) for record in rows)
 
-  def list_alternatives(self, source: Any) -> str:
+  def list_metadata(self, source: Any) -> str:
     """Lists the metadata fields that there are, for errors about one.
 
     Args:

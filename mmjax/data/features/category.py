@@ -91,7 +91,7 @@ class Category(base.Feature):
       raise ConfigError(
         f'data.features.{self.name}: the training records have '
         f'{list(counts) or "no class"} in the field {self.field_name!r}, which '
-        f'needs at least two{"" if counts else self.list_alternatives(source)}'
+        f'needs at least two{"" if counts else self.list_metadata(source)}'
       )
     return dataclasses.replace(self, classes=tuple(sorted(counts)))
 

@@ -62,7 +62,7 @@ class Standardised(base.Feature):
     if not count:
       raise ConfigError(
         f'data.features.{self.name}: no training record has the field '
-        f'{self.field_name!r}{self.list_alternatives(source)}'
+        f'{self.field_name!r}{self.list_metadata(source)}'
       )
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))

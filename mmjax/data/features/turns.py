@@ -230,7 +230,7 @@ class Turns(base.Feature):
 
   def _write(
     self, chosen: Sequence[Mapping], *, prompt: bool = False
-  ) -> chat_ids.Conversation:
+  ) -> chat_ids.EncodedConversation:
     """Writes a conversation by the tokenizer's chat template."""
     make, mark = self.tokenizer.template.make_content, self._image_mark
     return self.tokenizer.encode_chat(
