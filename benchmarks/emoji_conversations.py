@@ -78,7 +78,7 @@ def read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 
 def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-  """Yields one row a conversation, in an order that a seed determines."""
+  """Yields one row per conversation, in an order that a seed determines."""
   rng = random.Random(0)
   tags = sorted({tag for sample in samples for tag in sample['tags']})
   rows = []

@@ -66,7 +66,7 @@ class Tokens:
   """What every encoder and fusion returns: a masked sequence and its summary.
 
   Attributes:
-    values: [B, N, D] one vector a token.
+    values: [B, N, D] one vector per token.
     mask: [B, N] bool, True where a token is real.
     pooled: [B, D] one vector an example; of no meaning where `mask` is all
       False.

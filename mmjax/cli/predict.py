@@ -43,32 +43,35 @@ def main(argv: list[str]) -> int:
   if not flag and not (args.image or args.sound or args.input):
     parser.error('one of --image, --sound, --input and --text is required')
   arguments.check_model(name)
-  sets = _list_inputs(args, parser)
+  input_sets = _list_inputs(args, parser)
   if args.output:
     arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import opened
 
-  chosen = []
+  # `check` runs before any weight is read.
+  choices = []
   found = opened.open_model(
     name,
-    check=lambda model: chosen.append(_choose_task(model, args, flag, sets)),
+    check=lambda model: choices.append(
+      _choose_task(model, args, flag, input_sets)
+    ),
   )
-  ((use, drawing),) = chosen
+  ((use, draw_flags),) = choices
   model = _as_run(found, args.max_new_tokens)
   if found.is_run and use.feature:
     _warn_if_cut(model, texts, use.feature)
   beam_size = args.beam_size
   if beam_size is None and found.is_run:
     beam_size = model.config.eval.beam_size
-  for values in sets:
-    if len(sets) > 1:
+  for values in input_sets:
+    if len(input_sets) > 1:
       print(f'{values.get("image") or values["sound"]}:')
     for line in use.make_lines(model, values, texts, beam_size):
       print(line)
   if args.output:
-    draw = functools.partial(use.draw, **drawing)
-    _draw(draw, model, sets, texts, args.output)
+    draw = functools.partial(use.draw, **draw_flags)
+    _draw(draw, model, input_sets, texts, args.output)
   return 0
 
 
@@ -91,7 +94,7 @@ def _as_run(found, max_new_tokens: int | None):
 
 
 def _choose_task(
-  found, args: argparse.Namespace, flag: str, sets: list[dict[str, str]]
+  found, args: argparse.Namespace, flag: str, input_sets: list[dict[str, str]]
 ):
   """How the task that the flags ask for is used, and settings of its drawing.
 
@@ -109,9 +112,9 @@ def _choose_task(
   model = _as_run(found, args.max_new_tokens)
   print(found.describe(), file=sys.stderr)
   use = _find_use(model, flag, name, args.task)
-  if use.needs_inputs and not any(sets):
+  if use.needs_inputs and not any(input_sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
-  drawing = _list_drawing_settings(args, use)
+  draw_flags = _list_drawing_settings(args, use)
   if use.needs_output_file and not args.output:
     raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
   if args.output and use.draw is None:
@@ -119,11 +122,11 @@ def _choose_task(
       f'--output={args.output}: the task draws nothing; masked images and '
       'sounds are drawn, and images of texts'
     )
-  for values in sets:
+  for values in input_sets:
     for field, value in values.items():
       is_new = not getattr(args, field, None)
       _check_input(found.is_run, model, field, value, is_new)
-  return use, drawing
+  return use, draw_flags
 
 
 def _list_drawing_settings(args: argparse.Namespace, use) -> dict[str, Any]:
@@ -133,30 +136,30 @@ def _list_drawing_settings(args: argparse.Namespace, use) -> dict[str, Any]:
     ConfigError: if one is set that it has not, or a value is not legal.
   """
   flags = ('seed', 'guidance', 'copies')
-  chosen = {flag: getattr(args, flag) for flag in flags}
-  chosen = {flag: v for flag, v in chosen.items() if v is not None}
+  choices = {flag: getattr(args, flag) for flag in flags}
+  choices = {flag: v for flag, v in choices.items() if v is not None}
   known = inspect.signature(use.draw).parameters if use.draw else ()
-  for flag, value in chosen.items():
+  for flag, value in choices.items():
     if flag not in known:
       raise ConfigError(
         f'--{flag}={value}: the task has no such setting; leave it out'
       )
-  if chosen.get('copies', 1) < 1:
+  if choices.get('copies', 1) < 1:
     raise ConfigError(f'--copies={args.copies} is not legal; use 1 or more')
-  return chosen
+  return choices
 
 
 def _draw(
   draw: Callable[..., list[Any]],
   model,
-  sets: list[dict[str, str]],
+  input_sets: list[dict[str, str]],
   texts: list[str],
   output: str,
 ) -> None:
   """Writes a contact sheet of what the model makes of inputs."""
   from mmjax.data import contact_sheet
 
-  cells = [cell for values in sets for cell in draw(model, values, texts)]
+  cells = [cell for values in input_sets for cell in draw(model, values, texts)]
   with arguments.naming(f'--output={output}', 'write'):
     contact_sheet.draw(cells, columns=3).save(output)
   print(output)
@@ -236,8 +239,8 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   parser.add_argument(
     '--output',
-    help='image to write: drawings of texts, or by the task masked the '
-    'original, what is visible and the completed one',
+    help='file of a contact sheet to write: drawings of texts, or by the task '
+    'masked the original, what is visible and the completed one',
   )
   parser.add_argument('--seed', type=int, help='of drawings (default: 0)')
   parser.add_argument(
@@ -311,7 +314,7 @@ def _check_input(
     raise ConfigError(named) from error
 
 
-def _find_use(run, flag: str, model_name: str, chosen: str | None = None):
+def _find_use(run, flag: str, model_name: str, task: str | None = None):
   """How the run's task that a flag asks for is used.
 
   Args:
@@ -329,9 +332,9 @@ def _find_use(run, flag: str, model_name: str, chosen: str | None = None):
     for name, task in run.tasks.items()
     if task.predict_use is not None and task.predict_use.flag == flag
   }
-  if chosen is not None:
+  if task is not None:
     asks = f'--{flag}' if flag else 'inputs alone'
-    return choose(chosen, uses, f'{model_name}: with {asks}, --task')
+    return choose(task, uses, f'{model_name}: with {asks}, --task')
   for name, use in uses.items():
     others = [n for n, other in uses.items() if other is not use]
     note = [f'--task={" or ".join(others)}'] if others else []

@@ -62,9 +62,9 @@ def read_entries(
 ) -> Iterator[tuple[int, str, Any]]:
   """Yields each entry's number, location, and value or ConfigError.
 
-  Entries are the items of a list, or consecutive values, one a line or not. The
-  entries after a broken line are read, and those after a value that is valid
-  JSON but refused; those after any other fault are not.
+  Entries are the items of a list, or consecutive values, on a line each or not.
+  The entries after a broken line are read, and those after a value that is
+  valid JSON but refused; those after any other fault are not.
   """
   number = 0
   try:

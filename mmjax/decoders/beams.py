@@ -216,8 +216,8 @@ def _extend(
   """
   batch, beams, vocab = log_probs.shape
   # Each beam ends in as many ways as there are ends; M candidates stay live.
-  ends = jnp.size(jnp.asarray(eos_id))
-  wide = min(max(2, 1 + ends) * beams, beams * vocab)
+  num_ends = jnp.size(jnp.asarray(eos_id))
+  wide = min(max(2, 1 + num_ends) * beams, beams * vocab)
   totals = (state.score[:, :, None] + log_probs).reshape(batch, -1)  # [B, M V]
   score, choice = jax.lax.top_k(totals, wide)  # [B, W]
   parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
@@ -266,14 +266,14 @@ def _finish(
   """
   beams = state.score.shape[1]
   # An end counts only among the first M candidates, while the search is open.
-  counts = ended
+  eligible = ended
   if rule.follows_transformers:  # So does a text of full length.
-    counts = ended | (state.index + 1 == rule.max_new_tokens)
-  counts &= (jnp.arange(ended.shape[1]) < beams)[None] & state.searching[
+    eligible = ended | (state.index + 1 == rule.max_new_tokens)
+  eligible &= (jnp.arange(ended.shape[1]) < beams)[None] & state.searching[
     :, None
   ]
   penalty = rule.compute_penalty(state.index + 1)
-  ended_score = jnp.where(counts, score / penalty, -jnp.inf)
+  ended_score = jnp.where(eligible, score / penalty, -jnp.inf)
   scores = jnp.concatenate([state.finished_score, ended_score], axis=1)
   finished_score, kept = jax.lax.top_k(scores, beams)  # [B, M] of [B, M + W]
   texts = jnp.concatenate([state.finished_tokens, tokens], axis=1)
@@ -282,7 +282,7 @@ def _finish(
 
 
 def _select_best(
-  end: _BeamState,
+  final: _BeamState,
   eos_id: int | Sequence[int],
   pad_id: int,
   rule: _SearchRule,
@@ -290,14 +290,16 @@ def _select_best(
   """Selects the best text of each example, ended or as long as it may be."""
   # What is still live after the loop has T tokens; in the search of
   # transformers it is among the ended.
-  counts = end.searching & (not rule.follows_transformers)
-  unfinished = jnp.where(counts[:, None], end.score, -jnp.inf)
+  eligible = final.searching & (not rule.follows_transformers)
+  unfinished = jnp.where(eligible[:, None], final.score, -jnp.inf)
   unfinished = unfinished / rule.compute_penalty(rule.max_new_tokens)
-  scores = jnp.concatenate([end.finished_score, unfinished], axis=1)  # [B, 2M]
-  tokens = jnp.concatenate([end.finished_tokens, end.tokens], axis=1)
+  scores = jnp.concatenate(
+    [final.finished_score, unfinished], axis=1
+  )  # [B, 2M]
+  tokens = jnp.concatenate([final.finished_tokens, final.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
   tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]  # [B, T]
-  ends = sampling.is_end(tokens, eos_id)
-  mask = jnp.cumsum(ends, axis=1) - ends == 0
+  is_end = sampling.is_end(tokens, eos_id)
+  mask = jnp.cumsum(is_end, axis=1) - is_end == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return sampling.Generated(jnp.where(mask, tokens, pad_id), mask, score)

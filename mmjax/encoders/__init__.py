@@ -12,7 +12,7 @@ from mmjax.encoders.factorised_video import FactorisedVideoTransformer
 from mmjax.encoders.flexible_vit import (
   FlexibleViT,
   ImagePatches,
-  get_images,
+  get_array_and_mask,
 )
 from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.from_samples import FromSamples
@@ -102,5 +102,5 @@ __all__ = [
   'Transformer',
   'ViT',
   'VideoTransformer',
-  'get_images',
+  'get_array_and_mask',
 ]

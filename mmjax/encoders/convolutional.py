@@ -90,7 +90,7 @@ class Convolutional(nn.Module):
 
 
 class GridPositions(nn.Module):
-  """Normalises tokens and adds a learned vector a row and one a column.
+  """Normalises tokens and adds a learned vector per row and one per column.
 
   Both vectors start about as large as the tokens, so that attention can
   separate positions from the first step.

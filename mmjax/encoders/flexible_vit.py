@@ -30,17 +30,19 @@ class ImagePatches:
   grid: Array
 
 
-def get_images(batch: Batch, name: str = 'image') -> tuple[Any, Array | None]:
-  """What an image encoder gets of a batch: images and their mask.
+def get_array_and_mask(
+  batch: Batch, name: str = 'image'
+) -> tuple[Any, Array | None]:
+  """The array and the mask of a feature, the arguments of its encoder.
 
   Args:
-    batch: arrays by name: images, or patches with their grids as
+    batch: arrays by name: of an image also patches with their grids, as
       `mmjax.data.features.FlexibleImage` makes them.
-    name: name of the images.
+    name: name of the feature.
 
   Returns:
-    The array and its mask [B], None where there is none; or `ImagePatches`,
-    which have theirs.
+    The array and its mask, [B] of images, [B, T] of what has a length, None
+    where all is present; or `ImagePatches`, which have their mask, and None.
   """
   mask = batch.get(f'{name}_mask')
   if f'{name}_grid' not in batch:

@@ -1,4 +1,4 @@
-"""Fusions of one pooled vector a modality, without their interactions."""
+"""Fusions of one pooled vector per modality, without their interactions."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

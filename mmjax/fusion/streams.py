@@ -14,7 +14,7 @@ from mmjax.types import Array, Size, Tokens
 
 
 class _Streams(nn.Module):
-  """Blocks over one stream of tokens a modality, joined at the end.
+  """Blocks over one stream of tokens per modality, joined at the end.
 
   A subclass defines `apply_blocks`.
 

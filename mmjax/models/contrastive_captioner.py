@@ -105,7 +105,9 @@ class ContrastiveCaptioner(writing.Writer):
   def embed(self, batch: Batch, name: str) -> Array:
     """Unit vectors [B, E] of a batch's `image` or `text`."""
     encode = {'image': self.encode_image, 'text': self.encode_text}
-    return choose(name, encode, 'the field')(*encoders.get_images(batch, name))
+    return choose(name, encode, 'the field')(
+      *encoders.get_array_and_mask(batch, name)
+    )
 
   def encode_image(
     self,
@@ -152,7 +154,7 @@ class ContrastiveCaptioner(writing.Writer):
         jnp.zeros((size, 1), bool),
         jnp.zeros((size, width), self.dtype),
       )
-    return self.image(*encoders.get_images(batch), train=train)
+    return self.image(*encoders.get_array_and_mask(batch), train=train)
 
   def _answer(
     self, image: Tokens, batch: Batch, *, train: bool = False

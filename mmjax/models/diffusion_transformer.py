@@ -137,6 +137,7 @@ class DiT(denoiser.Denoiser):
         nn.initializers.normal(0.02), (None, 'embed')
       )
       shape = (2, self.width)
+      # Rows: what modulates without a text, and what is always attended to.
       self.no_text = self.param('no_text', initial, shape, jnp.float32)
     self.blocks = mnn.Stack(
       self.depth,

@@ -150,7 +150,7 @@ class DualEncoder(nn.Module):
     out = dict(self.scale())
     if 'image' in batch:
       out['image_embedding'] = self.encode_image(
-        *encoders.get_images(batch), train=train
+        *encoders.get_array_and_mask(batch), train=train
       )
     if 'text' in batch:
       out['text_embedding'] = self.encode_text(
@@ -161,7 +161,9 @@ class DualEncoder(nn.Module):
   def embed(self, batch: Batch, name: str) -> Array:
     """Unit vectors [B, E] of a batch's `image` or `text`."""
     encode = {'image': self.encode_image, 'text': self.encode_text}
-    return choose(name, encode, 'the field')(*encoders.get_images(batch, name))
+    return choose(name, encode, 'the field')(
+      *encoders.get_array_and_mask(batch, name)
+    )
 
   def encode_image(
     self,

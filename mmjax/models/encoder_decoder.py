@@ -106,7 +106,7 @@ class EncoderDecoder(writing.Writer):
     """The image's tokens [B, N, D]; None if the batch has no images."""
     if 'image' not in batch:
       return None
-    return self.image(*encoders.get_images(batch), train=train)
+    return self.image(*encoders.get_array_and_mask(batch), train=train)
 
   def fuse_question(self, batch: Batch, *, train: bool = False) -> Tokens:
     """The question's tokens, fused with the image's."""
@@ -139,7 +139,7 @@ class EncoderDecoder(writing.Writer):
     return context, *start
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
-    """One row a question, [B] or [B * n]."""
+    """One row per question, [B] or [B * n]."""
     ids = questions.flatten(batch['question'])
     mask = questions.flatten(batch['question_mask'])
     if self.fusion is None:

@@ -35,7 +35,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     """
     if model.image_newline or getattr(model.vision, 'level_layers', ()):
       raise ConfigError(
-        'the images of this model have more than one vector a token, or '
+        'the images of this model have more than one vector per token, or '
         'tokens between rows, which one image before captions or answers is '
         'not trained with here; train it on conversations, with '
         'model.name=interleaved'

@@ -57,7 +57,7 @@ class ImageTextMatcher(nn.Module):
       `image_embedding` and `text_embedding` [B, E], unit vectors;
       `match_logits` [B, 2] float32, of not belonging together and of doing so.
     """
-    image = self.image(*encoders.get_images(batch), train=train)
+    image = self.image(*encoders.get_array_and_mask(batch), train=train)
     text, mask = batch['text'], batch.get('text_mask')
     together = self.text(text, mask, image, train=train)
     return {
@@ -82,7 +82,7 @@ class ImageTextMatcher(nn.Module):
 
   def match(self, batch: Batch) -> Array:
     """Logits [B, 2] of a batch's pairs, see `__call__`."""
-    image = self.image(*encoders.get_images(batch), train=False)
+    image = self.image(*encoders.get_array_and_mask(batch), train=False)
     together = self.text(
       batch['text'], batch.get('text_mask'), image, train=False
     )

@@ -393,7 +393,7 @@ class Multimodal(writing.Writer):
         f'model.encoders.{name} reads {missing[0]!r}, which the batch lacks; '
         f'it has {", ".join(sorted(batch))}'
       )
-    array, mask = encoders.get_images(batch, keys[0])
+    array, mask = encoders.get_array_and_mask(batch, keys[0])
     if len(keys) > 1 or table_rows.is_row(array, mask):
       return table_rows.make_table(keys, batch)
     return array, mask

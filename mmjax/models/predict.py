@@ -364,7 +364,7 @@ def make_draw(
     return ops.sample(
       denoise,
       start,
-      objective.noise,
+      objective.schedule,
       steps=steps,
       sampler=sampler,
       spacing=spacing,

@@ -133,7 +133,7 @@ def make_invert(model: nn.Module, *, generator: Sampling) -> predict.Predict:
     return ops.invert(
       denoise,
       batch['image'],
-      generator.objective.noise,
+      generator.objective.schedule,
       steps=generator.steps,
       spacing=generator.spacing,
     )

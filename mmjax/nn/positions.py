@@ -13,7 +13,7 @@ _KINDS = ('learned', 'sincos', 'none')
 
 
 class Positions(nn.Module):
-  """A vector a position, to be added to tokens.
+  """One vector per position, to be added to tokens.
 
   Attributes:
     width: number of features D.

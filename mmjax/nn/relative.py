@@ -10,7 +10,7 @@ from mmjax.types import Array, Size
 class RelativePositions(nn.Module):
   """What each head adds to its logits for how far a key is from a query.
 
-  One number a head and bucket of distances (Raffel et al. 2020, section 2.1);
+  One number per head and bucket of distances (Raffel et al. 2020, section 2.1);
   all layers of a stack share them.
 
   Attributes:

@@ -31,7 +31,7 @@ class Unimodal:
   that lacks a modality has no loss of it.
 
   Attributes:
-    target: feature of the class, one a record.
+    target: feature of the class, one per record.
     weights: name of each encoder, and the weight of its loss.
   """
 

@@ -39,9 +39,9 @@ class Denoising:
     method: name of the model's method that predicts.
     condition: name of what says what to draw; '' for nothing. An example needs
       both.
-    noise: the noise schedule, and what the network predicts.
-    times: 'uniform', or 'logit_normal', the sigmoid of N(0, 1), which has more
-      of the middle (Esser et al. 2024, equation 19).
+    schedule: the noise schedule, and what the network predicts.
+    time_sampler: 'uniform', or 'logit_normal', the sigmoid of N(0, 1), which
+      has more of the middle (Esser et al. 2024, equation 19).
     min_snr: gamma of min-SNR weighting (Hang et al. 2023); None for the same
       weight at all times.
     drop_condition: fraction of examples that are drawn without their condition,
@@ -54,13 +54,15 @@ class Denoising:
   output_key: str = ''
   method: str = 'denoise'
   condition: str = ''
-  noise: ops.Noise = dataclasses.field(default_factory=ops.Noise)
-  times: str = 'uniform'
+  schedule: ops.NoiseSchedule = dataclasses.field(
+    default_factory=ops.NoiseSchedule
+  )
+  time_sampler: str = 'uniform'
   min_snr: Positive | None = None
   drop_condition: Fraction = 0.1
 
   def __post_init__(self):
-    check_choice(self.times, TIME_SAMPLERS, 'times')
+    check_choice(self.time_sampler, TIME_SAMPLERS, 'time_sampler')
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that have the array and its condition."""
@@ -83,9 +85,9 @@ class Denoising:
       x = jax.lax.stop_gradient(presence.get_output(outputs, self.output_key))
     x = ops.zero_masked(x, mask).astype(jnp.float32)
     time_key, noise_key, drop_key, dropout = jax.random.split(rng, 4)
-    times = self.noise.place(self.draw_uniform(time_key, len(x)))
+    times = self.schedule.compute_times(self.draw_uniform(time_key, len(x)))
     noise = jax.random.normal(noise_key, x.shape)
-    levels = self.noise.levels(times)
+    levels = self.schedule.compute_levels(times)
     axes = range(1, x.ndim)
     alpha, sigma = (jnp.expand_dims(level, axes) for level in levels)
     predicted = apply(
@@ -97,11 +99,11 @@ class Denoising:
       rngs={'dropout': dropout},
       method=self.method,
     )
-    goal = self.noise.goal(x, noise, alpha, sigma)
-    errors = jnp.square(predicted - goal).mean(axis=axes)  # [B]
+    target = self.schedule.compute_target(x, noise, alpha, sigma)
+    errors = jnp.square(predicted - target).mean(axis=axes)  # [B]
     losses = errors
     if self.min_snr is not None:
-      losses *= self.noise.min_snr_weight(*levels, self.min_snr)
+      losses *= self.schedule.min_snr_weight(*levels, self.min_snr)
     return (
       ops.masked_mean(losses, mask),
       {
@@ -112,7 +114,7 @@ class Denoising:
 
   def draw_uniform(self, rng: Array, number: int) -> Array:
     """Numbers in [0, 1) [B] that `noise` makes times of."""
-    if self.times == 'uniform':
+    if self.time_sampler == 'uniform':
       return jax.random.uniform(rng, (number,))
     drawn = jax.nn.sigmoid(jax.random.normal(rng, (number,)))
     return jnp.minimum(drawn, 1 - 1e-6)

@@ -33,7 +33,7 @@ from mmjax.ops.masking import (
   unit_norm,
   zero_masked,
 )
-from mmjax.ops.noise import Noise
+from mmjax.ops.noise import NoiseSchedule
 from mmjax.ops.patches import (
   check_layout,
   check_pixels,
@@ -65,7 +65,7 @@ from mmjax.ops.spectrogram import (
 
 __all__ = [
   'FBANK_FRAME',
-  'Noise',
+  'NoiseSchedule',
   'StepTable',
   'allowed_keys',
   'cap_softly',

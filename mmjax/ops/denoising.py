@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.errors import ConfigError, check_choice
-from mmjax.ops.noise import Noise
+from mmjax.ops.noise import NoiseSchedule
 from mmjax.types import Array
 
 SAMPLERS = ('ddpm', 'ddim', 'euler', 'heun', 'dpm++')
@@ -33,12 +33,12 @@ class StepTable:
 
 
 def make_step_table(
-  noise: Noise, steps: int, spacing: str = 'trailing'
+  schedule: NoiseSchedule, steps: int, spacing: str = 'trailing'
 ) -> StepTable:
   """The levels of `steps` steps.
 
   Args:
-    noise: the schedule.
+    schedule: the schedule.
     steps: number of steps N.
     spacing: of a table's 1000 times 0..999, 'leading' takes every k-th from 0
       (DDIM), 'trailing' every k-th down from 999, and 'linspace' N between
@@ -51,17 +51,17 @@ def make_step_table(
     ConfigError: for an unknown spacing, or steps below 1 or above a table's.
   """
   check_choice(spacing, SPACINGS, 'spacing')
-  total = noise.STEPS
-  if steps < 1 or (noise.is_table and steps > total):
+  total = schedule.STEPS
+  if steps < 1 or (schedule.is_table and steps > total):
     raise ConfigError(
       f'steps={steps} is not legal; use a number from 1 to {total}'
     )
-  if not noise.is_table:
+  if not schedule.is_table:
     even = 1 - np.arange(steps + 1) / steps
     if spacing == 'linspace':
-      least = noise.shift / (total - 1 + noise.shift)
+      least = schedule.shift / (total - 1 + schedule.shift)
       even = np.append(np.linspace(1, least, steps), 0.0)
-    sigmas = noise.shift * even / (1 + (noise.shift - 1) * even)
+    sigmas = schedule.shift * even / (1 + (schedule.shift - 1) * even)
     return StepTable(sigmas[:-1], 1 - sigmas, sigmas)
   if spacing == 'leading':
     index = np.arange(steps)[::-1] * (total // steps)
@@ -70,14 +70,14 @@ def make_step_table(
   else:
     index = np.round(np.linspace(0, total - 1, steps))[::-1]
   index = index.astype(np.int64)
-  shares = np.append(noise.signal_shares()[index], 1.0)
+  shares = np.append(schedule.signal_shares()[index], 1.0)
   return StepTable(index / total, np.sqrt(shares), np.sqrt(1 - shares))
 
 
 def sample(
   denoise: Denoise,
-  start: Array,
-  noise: Noise,
+  initial_noise: Array,
+  schedule: NoiseSchedule,
   *,
   steps: int,
   sampler: str = 'dpm++',
@@ -101,8 +101,8 @@ def sample(
 
   Args:
     denoise: the network's prediction, a function of x_t and its time.
-    start: noise of N(0, 1) [B, ...].
-    noise: the schedule, and what the network predicts.
+    initial_noise: noise of N(0, 1) [B, ...].
+    schedule: the schedule, and what the network predicts.
     steps: number of steps.
     sampler: one of `SAMPLERS`.
     spacing: as of `make_step_table`.
@@ -116,20 +116,25 @@ def sample(
       doesn't have.
   """
   check_choice(sampler, SAMPLERS, 'sampler')
-  table = make_step_table(noise, steps, spacing)
-  _check_first_step(noise)
+  table = make_step_table(schedule, steps, spacing)
+  _check_first_step(schedule)
   if sampler == 'heun':
-    return _sample_heun(denoise, start, noise, table)
+    return _sample_heun(denoise, initial_noise, schedule, table)
   if sampler == 'ddpm' and rng is None:
     raise ValueError("sampler 'ddpm' needs rng")
   rows = _find_coefficients(table, sampler)
   return _sample_linear(
-    denoise, start, noise, table, rows, rng if sampler == 'ddpm' else None
+    denoise,
+    initial_noise,
+    schedule,
+    table,
+    rows,
+    rng if sampler == 'ddpm' else None,
   )
 
 
-def _check_first_step(noise: Noise) -> None:
-  if noise.prediction == 'epsilon' and not noise.is_table:
+def _check_first_step(schedule: NoiseSchedule) -> None:
+  if schedule.prediction == 'epsilon' and not schedule.is_table:
     raise ConfigError(
       "prediction='epsilon' says nothing about the data at the first step of "
       "schedule='flow', where there is none; use 'velocity' or 'x'"
@@ -138,19 +143,21 @@ def _check_first_step(noise: Noise) -> None:
 
 def _sample_linear(
   denoise: Denoise,
-  start: Array,
-  noise: Noise,
+  initial_noise: Array,
+  schedule: NoiseSchedule,
   table: StepTable,
   rows: np.ndarray,
   rng: Array | None,
 ) -> Array:
   """Steps that are sums with the factors of `_find_coefficients`."""
-  draw = lambda key: jax.random.normal(key, start.shape[1:], start.dtype)
+  draw = lambda key: jax.random.normal(
+    key, initial_noise.shape[1:], initial_noise.dtype
+  )
 
   def step(carry, per_step):
     noisy, before = carry
     number, time, alpha, sigma, row = per_step
-    x, _ = noise.solve(denoise(noisy, time), noisy, alpha, sigma)
+    x, _ = schedule.recover(denoise(noisy, time), noisy, alpha, sigma)
     out = row[0] * noisy + row[1] * x + row[2] * before
     if rng is not None:
       keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(rng)
@@ -158,7 +165,7 @@ def _sample_linear(
     return (out, x), None
 
   levels = _as_arrays(table.times, table.alphas[:-1], table.sigmas[:-1], rows)
-  carry = start, jnp.zeros_like(start)
+  carry = initial_noise, jnp.zeros_like(initial_noise)
   return jax.lax.scan(step, carry, (jnp.arange(len(rows)), *levels))[0][0]
 
 
@@ -190,15 +197,18 @@ def _find_coefficients(table: StepTable, sampler: str) -> np.ndarray:
 
 
 def _sample_heun(
-  denoise: Denoise, start: Array, noise: Noise, table: StepTable
+  denoise: Denoise,
+  initial_noise: Array,
+  schedule: NoiseSchedule,
+  table: StepTable,
 ) -> Array:
   """Heun's method; along sigma / alpha, or along the time of a flow."""
-  scale, path = _find_path(noise, table)
+  scale, path = _find_path(schedule, table)
   levels = _as_arrays(scale, path, table.alphas, table.sigmas)
   times = jnp.asarray(np.append(table.times, 0.0), jnp.float32)
 
   def slope(z, level):
-    return _find_slope(denoise, noise, z, level)
+    return _find_slope(denoise, schedule, z, level)
 
   def step(z, ends):
     here, there = ends
@@ -210,33 +220,35 @@ def _sample_heun(
   rows = (times, *levels)
   here = tuple(row[:-2] for row in rows)
   there = tuple(row[1:-1] for row in rows)
-  z, _ = jax.lax.scan(step, start / levels[0][0], (here, there))
+  z, _ = jax.lax.scan(step, initial_noise / levels[0][0], (here, there))
   last = tuple(row[-2] for row in rows)
   return z - last[2] * slope(z, last)
 
 
-def _find_path(noise: Noise, table: StepTable) -> tuple[np.ndarray, np.ndarray]:
+def _find_path(
+  schedule: NoiseSchedule, table: StepTable
+) -> tuple[np.ndarray, np.ndarray]:
   """(scale, path) [N + 1]: x_t / scale falls along `path` with a slope.
 
   The slope is e, or e - x of a flow.
   """
-  scale = table.alphas if noise.is_table else np.ones_like(table.alphas)
+  scale = table.alphas if schedule.is_table else np.ones_like(table.alphas)
   return scale, table.sigmas / scale
 
 
 def _find_slope(
-  denoise: Denoise, noise: Noise, z: Array, level: Sequence[Array]
+  denoise: Denoise, schedule: NoiseSchedule, z: Array, level: Sequence[Array]
 ) -> Array:
   """The slope at z; `level` is (time, scale, path, alpha, sigma)."""
   time, scale, _, alpha, sigma = level
-  x, e = noise.solve(denoise(z * scale, time), z * scale, alpha, sigma)
-  return e if noise.is_table else e - x
+  x, e = schedule.recover(denoise(z * scale, time), z * scale, alpha, sigma)
+  return e if schedule.is_table else e - x
 
 
 def invert(
   denoise: Denoise,
   data: Array,
-  noise: Noise,
+  schedule: NoiseSchedule,
   *,
   steps: int,
   spacing: str = 'trailing',
@@ -250,7 +262,7 @@ def invert(
   Args:
     denoise: the network's prediction, a function of x_t and its time.
     data: [B, ...].
-    noise: the schedule, and what the network predicts.
+    schedule: the schedule, and what the network predicts.
     steps: number of steps.
     spacing: as of `make_step_table`.
 
@@ -261,9 +273,9 @@ def invert(
   Raises:
     ConfigError: as `sample` does.
   """
-  table = make_step_table(noise, steps, spacing)
-  _check_first_step(noise)
-  scale, path = _find_path(noise, table)
+  table = make_step_table(schedule, steps, spacing)
+  _check_first_step(schedule)
+  scale, path = _find_path(schedule, table)
   here = np.minimum(np.arange(steps) + 1, steps - 1)
   levels = _as_arrays(
     *(x[here] for x in (table.times, scale, path, table.alphas, table.sigmas)),
@@ -272,7 +284,7 @@ def invert(
 
   def step(z, row):
     *level, width = row
-    return z + width * _find_slope(denoise, noise, z, level), None
+    return z + width * _find_slope(denoise, schedule, z, level), None
 
   z, _ = jax.lax.scan(step, data, levels, reverse=True)
   return z * jnp.asarray(scale[0], z.dtype)

@@ -18,7 +18,7 @@ PREDICTIONS = ('epsilon', 'x', 'v', 'velocity')
 
 
 @dataclasses.dataclass(frozen=True)
-class Noise:
+class NoiseSchedule:
   """How much noise there is at each time, and what a network predicts.
 
   Schedules, all of 1000 steps as published:
@@ -86,14 +86,14 @@ class Noise:
       betas = np.minimum(1 - share[1:] / share[:-1], 0.999)
     return np.cumprod(1 - betas)
 
-  def place(self, uniform: Array) -> Array:
+  def compute_times(self, uniform: Array) -> Array:
     """Times of numbers in [0, 1): the table's, or shifted ones."""
     if self.is_table:
       return jnp.floor(uniform * self.STEPS) / self.STEPS
     return self.shift * uniform / (1 + (self.shift - 1) * uniform)
 
-  def levels(self, times: Array) -> tuple[Array, Array]:
-    """alpha and sigma at times [B] that `place` made."""
+  def compute_levels(self, times: Array) -> tuple[Array, Array]:
+    """alpha and sigma at times [B] that `compute_times` made."""
     if not self.is_table:
       return 1 - times, times
     index = jnp.round(times * self.STEPS).astype(jnp.int32)
@@ -101,7 +101,9 @@ class Noise:
     alpha = jnp.asarray(np.sqrt(shares), jnp.float32)[index]
     return alpha, jnp.asarray(np.sqrt(1 - shares), jnp.float32)[index]
 
-  def goal(self, x: Array, noise: Array, alpha: Array, sigma: Array) -> Array:
+  def compute_target(
+    self, x: Array, noise: Array, alpha: Array, sigma: Array
+  ) -> Array:
     """What the network should predict; levels broadcast against x."""
     return {
       'epsilon': noise,
@@ -110,7 +112,7 @@ class Noise:
       'velocity': noise - x,
     }[self.prediction]
 
-  def solve(
+  def recover(
     self, output: Array, noisy: Array, alpha: Array, sigma: Array
   ) -> tuple[Array, Array]:
     """The data x and the noise e that a prediction means.

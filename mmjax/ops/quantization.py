@@ -54,7 +54,7 @@ class Packed(NamedTuple):
       of the same shape, the bits of float8_e4m3fn.
     scale_scales: float32 [..., n / b, 1, 1...], factors on the latter; None
       without.
-    scale_means: float32, one number a layer, what is added to these; None
+    scale_means: float32, one number per layer, what is added to these; None
       without.
   """
 

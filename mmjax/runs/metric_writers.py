@@ -53,7 +53,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class JsonLines:
-  """metrics.jsonl: one line a step, beginning with its number.
+  """metrics.jsonl: one line per step, beginning with its number.
 
   Args:
     path: the file.

@@ -1,4 +1,4 @@
-"""Tasks: what models are trained for, one file a task."""
+"""Tasks: what models are trained for, one file per task."""
 
 from mmjax.tasks.align import Align
 from mmjax.tasks.base import (

@@ -23,7 +23,7 @@ class Denoise(base.Task):
   Attributes:
     field: feature of the kind image.
     schedule: noise schedule, 'flow', 'linear', 'scaled_linear' or 'cosine', as
-      of `mmjax.ops.Noise`.
+      of `mmjax.ops.NoiseSchedule`.
     prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
       'x' or 'v'.
     shift: of the times of the schedule 'flow', for large images.
@@ -56,16 +56,16 @@ class Denoise(base.Task):
     return objectives.Denoising(
       field=self.field,
       condition=self.condition,
-      noise=ops.Noise(self.schedule, self.prediction, self.shift),
-      times=self.times,
+      schedule=ops.NoiseSchedule(self.schedule, self.prediction, self.shift),
+      time_sampler=self.times,
       min_snr=self.min_snr,
       drop_condition=self.drop_condition,
     )
 
   def check(self) -> None:
-    noise = self.objective({}).noise
+    schedule = self.objective({}).schedule
     check_choice(self.sampler, denoising.SAMPLERS, 'sampler')
-    ops.make_step_table(noise, self.steps, self.spacing)
+    ops.make_step_table(schedule, self.steps, self.spacing)
     self.check_guidance()
 
   def check_guidance(self) -> None:

@@ -170,15 +170,17 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  outputs = tasks_lib.find_output_spec(built_tasks, features)
-  from_config.check(config, features, outputs, definition.tables)
+  # Refuses what it can before data is read; sizes are known only after it.
+  output_spec = tasks_lib.find_output_spec(built_tasks, features)
+  from_config.check(config, features, output_spec, definition.tables)
   feed = _open_feed(config, mesh, built_tasks, features)
-  outputs = tasks_lib.find_output_spec(built_tasks, feed.preprocessor.features)
+  fitted = feed.preprocessor.features
+  output_spec = tasks_lib.find_output_spec(built_tasks, fitted)
   model = from_config.build(
-    config, feed.preprocessor, outputs, definition.tables
+    config, feed.preprocessor, output_spec, definition.tables
   )
   evaluated = _get_evaluated(built_tasks, definition)
-  objectives = tasks_lib.objectives(built_tasks, feed.preprocessor.features)
+  objectives = tasks_lib.objectives(built_tasks, fitted)
   frozen = _load_teachers(built_tasks, feed)
   frozen |= _load_references(config, objectives, model, feed)
   judges = teachers.load_judges(evaluated, feed.preprocessor)

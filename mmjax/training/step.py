@@ -101,6 +101,7 @@ def make_update(
     trained_params = _move(trained_params, moves)
     metrics['grad_norm'] = optax.tree.norm(grads)
     metrics['param_norm'] = optax.tree.norm(trained_params)
+    # optax counts its steps in `opt_state`, which is saved too.
     metrics['lr'] = lr(state.step)
     return state.replace(
       step=state.step + 1,
@@ -297,7 +298,7 @@ class _Gradients:
   def _weigh_losses(self, names, params, outputs, batch, fractions, key):
     """Weighted sum of some objectives' losses, times their fractions."""
     apply = partial(self.model.apply, {'params': params})
-    batch = self.make_inputs(batch)
+    inputs = self.make_inputs(batch)
     _, own_key = jax.random.split(key)
     total, metrics = jnp.zeros(()), {}
     for i, (name, (weight, objective)) in enumerate(self.objectives.items()):
@@ -305,7 +306,7 @@ class _Gradients:
         continue
       loss, extra = objective(
         outputs,
-        batch,
+        inputs,
         apply=apply,
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,

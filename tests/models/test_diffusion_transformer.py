@@ -93,7 +93,9 @@ def test_at_first_blocks_do_nothing_and_the_prediction_is_zero(batch):
 
 @pytest.fixture(scope='module')
 def sample(params, batch):
-  objective = objectives.Denoising(condition='text', noise=ops.Noise())
+  objective = objectives.Denoising(
+    condition='text', schedule=ops.NoiseSchedule()
+  )
 
   def call(guidance, seeds=(3, 4, 3), **changed):
     function = predict.make_draw(

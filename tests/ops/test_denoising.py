@@ -13,22 +13,22 @@ from mmjax.ops import denoising
 
 MEAN, DEVIATION = 0.7, 0.4
 NOISES = {
-  'epsilon': ops.Noise('linear', 'epsilon'),
-  'x': ops.Noise('cosine', 'x'),
-  'v': ops.Noise('scaled_linear', 'v'),
-  'velocity': ops.Noise(shift=2.0),
+  'epsilon': ops.NoiseSchedule('linear', 'epsilon'),
+  'x': ops.NoiseSchedule('cosine', 'x'),
+  'v': ops.NoiseSchedule('scaled_linear', 'v'),
+  'velocity': ops.NoiseSchedule(shift=2.0),
 }
 every_noise = pytest.mark.parametrize('name', NOISES)
 
 
 def predict(noise, deviation, noisy, time):
   """The best prediction for data of N(MEAN, deviation^2)."""
-  alpha, sigma = noise.levels(time)
+  alpha, sigma = noise.compute_levels(time)
   spread = (alpha * deviation) ** 2 + sigma**2
   share = alpha * deviation**2 / spread
   x = MEAN + share * (noisy - alpha * MEAN)
   e = sigma / spread * (noisy - alpha * MEAN)
-  return noise.goal(x, e, alpha, sigma)
+  return noise.compute_target(x, e, alpha, sigma)
 
 
 @functools.cache
@@ -101,16 +101,16 @@ def test_predictions_mean_what_they_were_made_of(name):
   noise = NOISES[name]
   rng = np.random.default_rng(0)
   x, e = jnp.asarray(rng.normal(size=(2, 3, 1)), jnp.float32)
-  times = noise.place(jnp.asarray([0.1, 0.5, 0.8]))
-  alpha, sigma = (level[:, None] for level in noise.levels(times))
+  times = noise.compute_times(jnp.asarray([0.1, 0.5, 0.8]))
+  alpha, sigma = (level[:, None] for level in noise.compute_levels(times))
   noisy = alpha * x + sigma * e
-  output = noise.goal(x, e, alpha, sigma)
+  output = noise.compute_target(x, e, alpha, sigma)
   for got, want in zip(
-    noise.solve(output, noisy, alpha, sigma), (x, e), strict=True
+    noise.recover(output, noisy, alpha, sigma), (x, e), strict=True
   ):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
   # The weight turns a prediction's error into that of x, up to min(SNR, 5).
-  moved = noise.solve(output + 1e-1, noisy, alpha, sigma)[0]
+  moved = noise.recover(output + 1e-1, noisy, alpha, sigma)[0]
   ratio = np.square(alpha / sigma)
   np.testing.assert_allclose(
     noise.min_snr_weight(alpha, sigma, 5.0) * 1e-2,
@@ -120,7 +120,7 @@ def test_predictions_mean_what_they_were_made_of(name):
 
 
 def test_times_of_a_shifted_flow_are_later():
-  table = ops.make_step_table(ops.Noise(shift=3.0), 4)
+  table = ops.make_step_table(ops.NoiseSchedule(shift=3.0), 4)
   # s t / (1 + (s - 1) t) at t = 1, 3/4, 1/2, 1/4, 0.
   np.testing.assert_allclose(table.sigmas, [1, 0.9, 0.75, 0.5, 0])
 
@@ -136,7 +136,7 @@ def test_times_of_a_shifted_flow_are_later():
 )
 def test_settings_that_are_not_legal_are_refused(settings, message):
   with pytest.raises(ConfigError, match=message):
-    ops.Noise(**settings)
+    ops.NoiseSchedule(**settings)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,11 @@ def test_settings_that_are_not_legal_are_refused(settings, message):
     (NOISES['x'], {'steps': 0}, 'steps=0 is not legal'),
     (NOISES['x'], {'steps': 1001}, 'use a number from 1 to 1000'),
     (NOISES['x'], {'steps': 5, 'sampler': 'rk4'}, "sampler 'rk4' is unknown"),
-    (ops.Noise('flow', 'epsilon'), {'steps': 5}, 'says nothing about the data'),
+    (
+      ops.NoiseSchedule('flow', 'epsilon'),
+      {'steps': 5},
+      'says nothing about the data',
+    ),
   ],
 )
 def test_samplers_refuse_what_they_cannot_do(noise, settings, message):

@@ -22,7 +22,7 @@ every_schedule = pytest.mark.parametrize('schedule', BETAS)
 
 
 def make_table(schedule, spacing):
-  noise = ops.Noise(schedule, 'epsilon')
+  noise = ops.NoiseSchedule(schedule, 'epsilon')
   return ops.make_step_table(noise, STEPS, spacing)
 
 
@@ -76,7 +76,7 @@ def test_steps_of_dpm_solver(schedule):
   got = ops.sample(
     lambda x, t: jnp.tanh(x),
     jnp.asarray(start),
-    ops.Noise(schedule, 'epsilon'),
+    ops.NoiseSchedule(schedule, 'epsilon'),
     steps=STEPS,
     sampler='dpm++',
   )
@@ -88,7 +88,7 @@ def test_sigmas_of_flow_matching(shift):
   theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
   even = 1 - np.arange(STEPS) / STEPS
   theirs.set_timesteps(sigmas=even)
-  table = ops.make_step_table(ops.Noise(shift=shift), STEPS)
+  table = ops.make_step_table(ops.NoiseSchedule(shift=shift), STEPS)
   np.testing.assert_allclose(table.sigmas, theirs.sigmas.numpy(), rtol=1e-6)
   np.testing.assert_allclose(
     table.times * 1000, theirs.timesteps.numpy(), rtol=1e-6
@@ -100,7 +100,7 @@ def test_steps_of_flow_matching(shift):
   """As a pipeline of Stable Diffusion 3 asks: whole steps, and their table."""
   theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
   theirs.set_timesteps(STEPS)
-  noise = ops.Noise(shift=shift)
+  noise = ops.NoiseSchedule(shift=shift)
   table = ops.make_step_table(noise, STEPS, 'linspace')
   np.testing.assert_allclose(table.sigmas, theirs.sigmas.numpy(), rtol=1e-5)
   np.testing.assert_allclose(

@@ -65,9 +65,13 @@ def make_turn(role: str, text: str) -> dict[str, Any]:
 def split_last_answer(
   value: Sequence[Mapping],
 ) -> tuple[list[Mapping], str] | None:
-  """The turns before the last answer, and its text; None without one.
+  """The turns before the last answer, and its text.
 
-  >>> split_last_answer([{'role': 'assistant', 'content': ['hi']}])
+  None if there is no answer, or nothing before it.
+
+  >>> hi = {'role': 'user', 'content': ['hi']}
+  >>> split_last_answer([hi, {'role': 'assistant', 'content': ['hello']}])
+  ([{'role': 'user', 'content': ['hi']}], 'hello')
   """
   answers = [i for i, turn in enumerate(value) if turn['role'] == 'assistant']
   if not answers or not answers[-1]:
