@@ -314,14 +314,14 @@ def _check_input(
     raise ConfigError(named) from error
 
 
-def _find_use(run, flag: str, model_name: str, task: str | None = None):
+def _find_use(run, flag: str, model_name: str, task_name: str | None = None):
   """How the run's task that a flag asks for is used.
 
   Args:
     run: the model.
     flag: 'text' or 'question'; '' for an image alone.
     model_name: the model's name or folder, for the message.
-    chosen: name of the task; None for the first one, with a note if there are
+    task_name: name of the task; None for the first one, with a note if there are
       others.
 
   Raises:
@@ -332,9 +332,9 @@ def _find_use(run, flag: str, model_name: str, task: str | None = None):
     for name, task in run.tasks.items()
     if task.predict_use is not None and task.predict_use.flag == flag
   }
-  if task is not None:
+  if task_name is not None:
     asks = f'--{flag}' if flag else 'inputs alone'
-    return choose(task, uses, f'{model_name}: with {asks}, --task')
+    return choose(task_name, uses, f'{model_name}: with {asks}, --task')
   for name, use in uses.items():
     others = [n for n, other in uses.items() if other is not use]
     note = [f'--task={" or ".join(others)}'] if others else []
