@@ -321,8 +321,8 @@ def _find_use(run, flag: str, model_name: str, task_name: str | None = None):
     run: the model.
     flag: 'text' or 'question'; '' for an image alone.
     model_name: the model's name or folder, for the message.
-    task_name: name of the task; None for the first one, with a note if there are
-      others.
+    task_name: name of the task; None for the first one, with a note if there
+      are others.
 
   Raises:
     ConfigError: if the model was not trained for such a task.
