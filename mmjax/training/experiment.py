@@ -170,19 +170,17 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  # Refuses what it can before data is read; sizes are known only after it.
   output_spec = tasks_lib.find_output_spec(built_tasks, features)
   from_config.check(config, features, output_spec, definition.tables)
   feed = _open_feed(config, mesh, built_tasks, features)
   fitted = feed.preprocessor.features
   output_spec = tasks_lib.find_output_spec(built_tasks, fitted)
-  model = from_config.build(
-    config, feed.preprocessor, output_spec, definition.tables
-  )
-  evaluated = _get_evaluated(built_tasks, definition)
+  tables = definition.tables
+  model = from_config.build(config, feed.preprocessor, output_spec, tables)
   objectives = tasks_lib.objectives(built_tasks, fitted)
   frozen = _load_teachers(built_tasks, feed)
   frozen |= _load_references(config, objectives, model, feed)
+  evaluated = _get_evaluated(built_tasks, definition)
   judges = teachers.load_judges(evaluated, feed.preprocessor)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
