@@ -88,7 +88,7 @@ def expand_part(path: str, part: Any) -> Any:
   """The settings of a part of a model, those of its preset included.
 
   Args:
-    path: of the part, for messages.
+    path: path of the part, for messages.
     part: settings, a name alone, or None.
 
   Raises:

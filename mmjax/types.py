@@ -221,12 +221,12 @@ class TaughtObjective(Objective, Protocol):
     Args:
       outputs: what the model returned for the batch.
       batch: arrays by name.
-      apply: as of `Objective`.
-      rng: as of `Objective`.
+      apply: apply, as in `Objective`.
+      rng: key, as in `Objective`.
       apply_teacher: function batch -> outputs of the teacher, without dropout.
         No gradient goes through it.
       step: [] int32, number of steps done.
-      axis_name: as of `Objective`.
+      axis_name: axis name, as in `Objective`.
 
     Returns:
       As of `Objective`.

@@ -67,7 +67,7 @@ def naming(argument: str, action: str) -> Iterator[None]:
   """Around the use of a file: an error names the argument and the action.
 
   Args:
-    argument: as the user wrote it, such as '--image=photo.png'.
+    argument: argument, as the user wrote it, such as '--image=photo.png'.
     action: what is done, such as 'read'.
 
   Raises:

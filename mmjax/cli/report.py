@@ -95,7 +95,7 @@ def table_rows(results: Mapping[str, float], rows: Sequence[Any]):
 
   Args:
     results: numbers by name, as in results.json.
-    rows: those of the run's tasks, `mmjax.tasks.ReportRow`.
+    rows: rows of the run's tasks, `mmjax.tasks.ReportRow`.
   """
   matches = [
     (name.removesuffix(row.metric), i)

@@ -28,7 +28,7 @@ class Served:
   """The model of a server.
 
   Attributes:
-    name: as requests name it.
+    name: name, as requests name it.
     model: that answers.
     engine: that writes its answers.
     allow_http: whether images may be downloaded.

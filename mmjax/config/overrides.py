@@ -163,7 +163,7 @@ def suggest(flag: str, location: str | None = None) -> str:
   """Flags of the config fields whose last name is that of an unknown flag.
 
   Args:
-    flag: such as '--batch_size'.
+    flag: flag, such as '--batch_size'.
     location: value of --config, whose own fields are searched too; None, or
       one that can't be loaded, for those that every config has.
 

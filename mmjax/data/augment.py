@@ -106,8 +106,8 @@ def color_jitter(
     image: uint8 [H, W, 3].
     rng: random generator for whether, how much of each and the order.
     brightness: b of the factor's range, [max(0, 1 - b), 1 + b].
-    contrast: the same for the contrast around the image's mean grey.
-    saturation: the same for the distance from grey.
+    contrast: b of the factor of the contrast around the image's mean grey.
+    saturation: b of the factor of the distance from grey.
     hue: largest rotation either way, as a fraction of the colour circle, at
       most 0.5.
     grey: probability of a grey image.

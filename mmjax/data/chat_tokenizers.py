@@ -49,8 +49,8 @@ class ChatTokenizer(tokenizers.Tokenizer):
     """Adds the chat template of a folder to its tokenizer, if it has one.
 
     Args:
-      tokenizer: as `Tokenizer.load` reads it.
-      folder: that of its tokenizer.json.
+      tokenizer: tokenizer, as `Tokenizer.load` reads it.
+      folder: folder of its tokenizer.json.
       lower_case: whether texts are lower-cased first.
     """
     path = folder / 'tokenizer.json'

@@ -34,7 +34,7 @@ def encode(
     tokenizer: tokenizer of the text.
     text: the text.
     length: number of ids, special ones included.
-    as_input: as in `Tokenizer.encode`.
+    as_input: whether it is an input, as in `Tokenizer.encode`.
 
   Returns:
     ids [length] int32, which are that of padding in gaps; the mask [length];

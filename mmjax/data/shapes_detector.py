@@ -72,7 +72,7 @@ def holds(image: UInt8[np.ndarray, 'H W 3'], caption: str) -> bool:
 
   Args:
     image: [48, 48, 3].
-    caption: in one of the forms of `shapes_captions`.
+    caption: caption in one of the forms of `shapes_captions`.
 
   Raises:
     ConfigError: if the caption can't be parsed.

@@ -18,7 +18,7 @@ def match(
   Args:
     images: paths of images, with `/` between folders.
     files: paths of texts and the like.
-    separate: those of the files whose images may be in another folder.
+    separate: files of `files` whose images may be in another folder.
 
   Raises:
     ConfigError: if a separate file fits several images.

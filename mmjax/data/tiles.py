@@ -42,8 +42,8 @@ class Cutter(Protocol):
     """Rows and columns of tiles of an image; 0 for the whole image alone.
 
     Args:
-      height: of the image in pixels.
-      width: of the image in pixels.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
     """
 
   def cut(self, image: PIL.Image.Image) -> Tiles:
@@ -237,7 +237,7 @@ class SquareCutter:
 
   Attributes:
     size: (height, width) of the tile.
-    color: of the padding, in 0..255.
+    color: color of the padding, in 0..255.
     resample: Pillow's number of the filter.
   """
 

@@ -328,7 +328,7 @@ def separate_words(tokenizer: tokenizers.Tokenizer) -> None:
   kind stay.
 
   Args:
-    tokenizer: of the library; changed in place.
+    tokenizer: tokenizer of the library; changed in place.
   """
   mark = getattr(tokenizer.model, 'end_of_word_suffix', None)
   if mark and isinstance(tokenizer.decoder, decoders.ByteLevel):

@@ -28,8 +28,8 @@ class _SearchRule:
   Attributes:
     max_new_tokens: most tokens of a text T.
     length_penalty: exponent of the penalty.
-    scoring: as in `beam_search`.
-    early_stopping: as in `beam_search`.
+    scoring: scoring, as in `beam_search`.
+    early_stopping: early stopping, as in `beam_search`.
   """
 
   max_new_tokens: int
@@ -208,7 +208,7 @@ def _extend(
     state: before the step.
     log_probs: [B, M, V], of the next token.
     eos_id: ends a text; where several do, all of them.
-    rule: of the search.
+    rule: rule of the search.
 
   Returns:
     The state with the new texts, but the logits and cache of the step before;
@@ -259,7 +259,7 @@ def _finish(
     tokens: [B, W, T], the candidates.
     score: [B, W], their log-probabilities.
     ended: [B, W], whether their last token ends a text.
-    rule: of the search.
+    rule: rule of the search.
 
   Returns:
     `finished_tokens` [B, M, T] and `finished_score` [B, M] after the step.

@@ -19,7 +19,8 @@ class DecoderCache:
 
   Attributes:
     blocks: keys and values of the layers, leaves [L, B, S, G, K].
-    unimodal: the same of the layers without a context before them, or None.
+    unimodal: keys and values of the layers without a context before them, or
+      None.
     mask: [B, S], True where a slot holds a real token.
     context_mask: [B, N], True where a context token is real; None without
       cross-attention.

@@ -44,9 +44,10 @@ class RowSettings:
     temperature: 0 for the likeliest token.
     top_k: number of likeliest tokens to sample from; 0 for all.
     top_p: least probability that the tokens to sample from have together.
-    repetition_penalty: as in `Constraints`, like the next two.
-    presence_penalty: of tokens that have been written.
-    frequency_penalty: of tokens, for each time.
+    repetition_penalty: repetition penalty, as in `Constraints`, like the next
+      two.
+    presence_penalty: penalty of tokens that have been written.
+    frequency_penalty: penalty of tokens, for each time.
     max_new_tokens: most tokens that are written.
   """
 
@@ -84,7 +85,7 @@ class Slots:
     tokens: [B, S] int32, the ids in the cache's slots.
     logits: [B, V] of each row's next token.
     written: [B] int32, how many tokens of each row have been written.
-    settings: of all rows.
+    settings: settings of all rows.
   """
 
   cache: cache_lib.DecoderCache
@@ -117,7 +118,7 @@ def make_empty(prompt: Prefilled, settings: RowSettings, batch: int) -> Slots:
 
   Args:
     prompt: any, whose dtypes and sizes are taken.
-    settings: of any row.
+    settings: settings of any row.
     batch: B.
 
   Raises:
@@ -156,10 +157,10 @@ def insert(
   """Begins a text in a row, which forgets the one before.
 
   Args:
-    state: with an index of at least P, the prompt's number of slots.
+    state: state with an index of at least P, the prompt's number of slots.
     row: [], which.
     prompt: the prompt; its padding may stand anywhere.
-    settings: of this row.
+    settings: settings of this row.
   """
   order = jnp.argsort(prompt.cache.mask[0], stable=True)  # Padding in front.
   length, cache = len(order), state.cache
@@ -245,7 +246,7 @@ def advance(
 
   Args:
     step: decodes one token of each row, as in `sample`.
-    state: with room for a token, an index below S.
+    state: state with room for a token, an index below S.
     alive: [B], which rows write; what the others get means nothing.
     eos_id: ids that end a text.
     constraints: fields of `Constraints` that all rows share.

@@ -18,7 +18,7 @@ class Stream:
   An `on_tokens` of `mmjax.decoders.sample` for one text.
 
   Args:
-    decode: from all tokens of an answer to its text.
+    decode: function from all tokens of an answer to its text.
     write: called with each new piece of the text.
     stop: strings that end the text, and don't belong to it.
 
@@ -89,7 +89,7 @@ class StopStrings:
   sets what it looks for.
 
   Args:
-    decode: from all tokens of a text to the text.
+    decode: function from all tokens of a text to the text.
   """
 
   def __init__(self, decode: Callable[[list[int]], str]):

@@ -47,8 +47,8 @@ class TextDecoder(logits.LogitHead):
     tied: whether the output matrix is the embedding's transpose.
     embed_scale: factor on word vectors (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
-    head_activation: of a dense layer with a norm after it, before the output
-      matrix (BERT's head: 'gelu'); None for no such layer.
+    head_activation: activation of a dense layer with a norm after it, before
+      the output matrix (BERT's head: 'gelu'); None for no such layer.
     head_scale: factor on features before the output matrix (T5 with a tied one:
       D**-0.5).
     head_bias: whether the logits have a bias.

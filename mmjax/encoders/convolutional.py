@@ -133,9 +133,10 @@ def make_conv(
   Args:
     features: number of output channels.
     size: side of the kernel.
-    stride: in both directions.
-    padding: as `nn.Conv` takes it; None for (size - 1) // 2 on each side, as
-      published weights expect ('SAME' pads strided ones on one side only).
+    stride: stride in both directions.
+    padding: padding, as `nn.Conv` takes it; None for (size - 1) // 2 on each
+      side, as published weights expect ('SAME' pads strided ones on one side
+      only).
     dtype: dtype of the computation.
     groups: into how many groups channels are split.
     use_bias: whether it adds a bias.
@@ -165,7 +166,7 @@ def make_norm(kind: str, group_size: int, dtype: Any, name: str):
   Args:
     kind: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     group_size: channels of a group.
-    dtype: of the output.
+    dtype: dtype of the output.
     name: the Linen name.
   """
   if kind == 'none':

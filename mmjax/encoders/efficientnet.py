@@ -24,7 +24,7 @@ class EfficientNet(convolutional.Convolutional):
     widths: channels.
     repeats: number of blocks.
     kernel_sizes: side of the depthwise convolutions, odd.
-    strides: of a stage's first block, 1 or 2.
+    strides: strides of a stage's first block, 1 or 2.
     expansions: how many times as many channels a block has inside.
     squeeze: fraction of a block's incoming channels that weights the others.
     activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.

@@ -30,7 +30,8 @@ class FrameEncoder(tower.Tower):
     tubelet_size: frames that the image encoder gets at once, side by side as
       channels; 1 for an encoder that was trained on images.
     max_length: most frames, or tubelets, the size of the position table.
-    positions: of frames where there are blocks: 'learned', 'sincos' or 'none'.
+    positions: positions of frames where there are blocks: 'learned', 'sincos'
+      or 'none'.
     pooling: 'mean', 'first', 'last' or 'attention' over frames.
     final_norm: whether the summaries of frames are normalised after the blocks.
     block: further settings of `mmjax.nn.Block`.

@@ -106,7 +106,8 @@ class InceptionModule(nn.Module):
   """Four branches side by side (Szegedy et al. 2015, figure 2b).
 
   Attributes:
-    channels: of 1x1; 3x3 reduced, 3x3; 5x5 reduced, 5x5; after pooling.
+    channels: numbers of channels of 1x1; 3x3 reduced, 3x3; 5x5 reduced, 5x5;
+      after pooling.
     halve: whether max pooling halves the resolution before.
     norm: 'group', 'frozen_batch' or 'none'.
     dtype: dtype of the computation.
@@ -143,7 +144,7 @@ class NormedConv(nn.Module):
   Attributes:
     width: number of features D.
     size: side of the kernel.
-    stride: in both directions.
+    stride: stride in both directions.
     norm: 'group', 'frozen_batch' or 'none'; only without a norm is there a
       bias.
     dtype: dtype of the computation.

@@ -58,7 +58,7 @@ class TableMlp(nn.Module):
       rows: numbers [B, F] floats, or categories [B, C] whole numbers, each
         below its category size; or both, as a mapping with the keys `numbers`
         and `categories`. A category out of range gives NaN.
-      mask: as `rows`, True where a value is known; None, or no key, means
+      mask: mask, as `rows`, True where a value is known; None, or no key, means
         everywhere.
       train: whether dropout is on.
 

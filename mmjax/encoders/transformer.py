@@ -37,8 +37,8 @@ class Transformer(tower.Tower):
       (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
-    pool_activation: of a dense layer after the pooling (BERT: 'tanh'); None for
-      no such layer.
+    pool_activation: activation of a dense layer after the pooling (BERT:
+      'tanh'); None for no such layer.
     reads_padding: whether padding counts as words, so that 'last' is the last
       position, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).

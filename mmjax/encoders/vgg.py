@@ -74,7 +74,7 @@ class VGGStage(nn.Module):
   """3x3 convolutions, and max pooling over 2x2 cells.
 
   Attributes:
-    number: of convolutions.
+    number: number of convolutions.
     width: number of features D.
     norm: 'group', 'frozen_batch' or 'none'.
     dtype: dtype of the computation.

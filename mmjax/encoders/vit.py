@@ -43,8 +43,8 @@ class ViT(tower.Tower):
       token and the patches (Darcet et al. 2024).
     mask_token: whether there is a learned token for patches that are masked.
     pooling: 'mean', 'first' (the class token), or 'attention' (SigLIP).
-    pool_activation: of a dense layer after the pooling ('tanh' in Dosovitskiy
-      et al.); None for no such layer.
+    pool_activation: activation of a dense layer after the pooling ('tanh' in
+      Dosovitskiy et al.); None for no such layer.
     patch_bias: whether the patch projection has a bias (CLIP: no).
     ragged: whether pixels beyond the last whole patch are left out (SigLIP
       So400m/14 at 384 pixels), instead of refused.

@@ -58,7 +58,7 @@ class Retrieval:
       gallery_by: metadata field whose values are the galleries; '' for one
         gallery.
       score: 'cosine', or 'maxsim' of the first feature with the second.
-      tile: of `metrics.retrieval.maxsim`.
+      tile: tile of `metrics.retrieval.maxsim`.
       name: prefix of the metrics' names.
     """
     self._fields = tuple(embed)

@@ -64,7 +64,7 @@ def measure_curves(
     shares: shares of the examples that lack the modality.
     noises: sizes of the noise.
     num_examples: number of records, from the first; 0 for all.
-    seed: of what is drawn.
+    seed: seed of what is drawn.
 
   Raises:
     ConfigError: for a target that is not one class a record, a share outside
@@ -169,7 +169,7 @@ def add_noise(
     values: floats [B, ...], or ids [B, ...].
     mask: True where a value is real, over the first axes; None means
       everywhere.
-    key: of what is drawn.
+    key: key of what is drawn.
     amount: standard deviations of the real values; of ids, the probability that
       one is exchanged for that of the same place in another example.
   """

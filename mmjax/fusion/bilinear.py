@@ -30,7 +30,7 @@ class CompactBilinear(features.FeatureFusion):
 
   Attributes:
     size: length of the sketch; the paper has 16,000.
-    seed: of the random sums and signs.
+    seed: seed of the random sums and signs.
   """
 
   minimum: ClassVar[int] = 2

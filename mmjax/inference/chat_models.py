@@ -62,7 +62,7 @@ class ChatModel(Protocol):
     """Makes arrays of a conversation.
 
     Args:
-      messages: as for `mmjax.data.chat_messages.separate`.
+      messages: messages, as for `mmjax.data.chat_messages.separate`.
 
     Raises:
       ConfigError: if the model refuses them.

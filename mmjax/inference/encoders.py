@@ -30,10 +30,11 @@ class Encoder:
   Attributes:
     field: name of the field.
     kind: kind of its values: 'image', 'text', 'sound' or 'video'.
-    prepare: from what a person passes, such as a path, to arrays. It raises
-      ConfigError or OSError for what can't be read.
+    prepare: function from what a person passes, such as a path, to arrays. It
+      raises ConfigError or OSError for what can't be read.
     prepare_stored: the same from a value of a record of a data set.
-    encode: from what `prepare` returned for B values to vectors [B, E].
+    encode: function from what `prepare` returned for B values to vectors
+      [B, E].
   """
 
   field: str

@@ -81,8 +81,8 @@ def evaluate(
     model: the model.
     source: records.
     options: what to measure.
-    open_training: from a run's config to its training records, which tasks
-      that compare with statistics of training need.
+    open_training: function from a run's config to its training records, which
+      tasks that compare with statistics of training need.
 
   Raises:
     ConfigError: if the model or the data can't do the task, or none of the
@@ -117,10 +117,10 @@ def find(
   """What to measure, by task; the model's parameters are not needed yet.
 
   Args:
-    model: as of `evaluate`.
-    source: as of `evaluate`.
-    options: as of `evaluate`.
-    open_training: as of `evaluate`.
+    model: model, as in `evaluate`.
+    source: source, as in `evaluate`.
+    options: options, as in `evaluate`.
+    open_training: function, as in `evaluate`.
 
   Raises:
     ConfigError: if the model does nothing that can be measured, or not the task

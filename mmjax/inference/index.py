@@ -32,10 +32,10 @@ class Index:
   """Embeddings of named values.
 
   Attributes:
-    names: of each value: path, text, or id of a record.
+    names: names of each value: path, text, or id of a record.
     embeddings: float32 [N, E], as the model returns them.
     model: name of the model.
-    checksum: of its weights.
+    checksum: checksum of its weights.
     kind: kind of the values.
     field: field of the model that encoded them.
     normalised: whether the embeddings are unit vectors.

@@ -33,9 +33,9 @@ class Items:
 
   Attributes:
     kind: 'image', 'text', 'sound' or 'video'.
-    names: of each value: path, text, or id of a record.
-    get: from its number to the value, as a person passes it or as a record of a
-      data set has it.
+    names: names of each value: path, text, or id of a record.
+    get: function from its number to the value, as a person passes it or as a
+      record of a data set has it.
     is_stored: whether it is as a record has it.
     origin: where the values are, as JSON values, for `open_origin`.
     fingerprint: text that other values are unlikely to have.

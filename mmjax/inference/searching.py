@@ -22,7 +22,7 @@ class Match:
 
   Attributes:
     name: its name in the index.
-    cosine: of its embedding and the query's.
+    cosine: cosine of its embedding and the query's.
   """
 
   name: str

@@ -42,7 +42,7 @@ def make(
   Args:
     model: a model that `can_classify`.
     source: records.
-    options: those of `evaluating`.
+    options: options of `evaluating`.
 
   Raises:
     ConfigError: if the data have no such classes, a template has no {}, or the

@@ -17,14 +17,14 @@ class Classifier(nn.Module):
   B.3), or on the normalised summary (Gong et al. 2021, AST).
 
   Attributes:
-    encoder: of any modality.
+    encoder: encoder of any modality.
     num_classes: C; 0 for no classifier.
     modality: the batch's key of the encoder's inputs.
     patches_from: index of the first token whose mean the classifier gets too;
       None for the summary alone.
     norm_epsilon: added to the variance by a norm before the linear layer; None
       for no norm.
-    dtype: of the classifier.
+    dtype: dtype of the classifier.
   """
 
   encoder: nn.Module

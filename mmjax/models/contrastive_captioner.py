@@ -34,7 +34,7 @@ class ContrastiveCaptioner(writing.Writer):
     bos_id: the token that starts a text.
     eos_id: the token that ends it.
     pad_id: the token that fills up after the end.
-    dtype: of the projections.
+    dtype: dtype of the projections.
   """
 
   image: nn.Module

@@ -19,7 +19,7 @@ class Projection(nn.Module):
   Attributes:
     embed_dim: number of features of the embeddings E.
     kind: 'linear', 'affine' (with a bias) or None, for a tower that is E wide.
-    dtype: of the matrix product; the result is float32.
+    dtype: dtype of the matrix product; the result is float32.
   """
 
   embed_dim: Size
@@ -108,7 +108,7 @@ class DualEncoder(nn.Module):
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
     learns_temperature: whether the parameter is the temperature itself, instead
       of the logarithm of its inverse.
-    dtype: of the projections.
+    dtype: dtype of the projections.
   """
 
   image: nn.Module

@@ -35,7 +35,7 @@ class EncoderDecoder(writing.Writer):
     bos_id: the token that starts a text.
     eos_id: the token that ends it.
     pad_id: the token that fills up after the end.
-    dtype: of the classifier.
+    dtype: dtype of the classifier.
   """
 
   image: nn.Module

@@ -36,7 +36,7 @@ def list_heads(model: nn.Module) -> dict[str, int]:
   TARGET is on what was fused, and TARGET_ENCODER on one encoder's tokens.
 
   Args:
-    model: with the fields `encoders`, `fusion`, `output_sizes` and
+    model: model with the fields `encoders`, `fusion`, `output_sizes` and
       `unimodal_outputs`.
   """
   alone = model.unimodal_outputs or decides(model.fusion)
@@ -53,8 +53,8 @@ def check(model: nn.Module) -> tuple[Depth, ...]:
   """The depths at which a model fuses.
 
   Args:
-    model: with the fields `encoders`, `fusion`, `fuse_at`, `modality_dropout`,
-      `absent_tokens`, `decoder` and `masked_heads`.
+    model: model with the fields `encoders`, `fusion`, `fuse_at`,
+      `modality_dropout`, `absent_tokens`, `decoder` and `masked_heads`.
 
   Raises:
     ConfigError: for settings that don't go together.
@@ -253,7 +253,7 @@ class Absence(nn.Module):
   Attributes:
     rate: probability that a modality of an example is dropped in training.
     learned: whether there are learned tokens.
-    dtype: of the learned tokens; parameters are float32.
+    dtype: dtype of the learned tokens; parameters are float32.
   """
 
   rate: DropRate = 0.0

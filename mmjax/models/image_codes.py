@@ -20,7 +20,7 @@ class ImageCodes(nn.Module):
     mlp_dim: hidden size of both MLPs.
     size: number of tokens V, that of the autoencoder's codebook.
     token_dim: size of a token's vector before its MLP.
-    activation: of the MLPs.
+    activation: activation of the MLPs.
     dtype: dtype of the computation; parameters and logits are float32.
   """
 

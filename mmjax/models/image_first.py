@@ -193,7 +193,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
 
     Args:
       before: values [B, N, D] of what stands before the text.
-      grid: of the image that `before` starts with; None for none.
+      grid: grid of the image that `before` starts with; None for none.
       ids: [B, T].
       mask: [B, T].
       train: whether dropout is on.

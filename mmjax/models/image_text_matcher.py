@@ -22,7 +22,7 @@ class ImageTextMatcher(nn.Module):
     image: an image encoder.
     text: a text encoder with cross-attention.
     embed_dim: number of features of the embeddings E.
-    dtype: of the projections and the classifier.
+    dtype: dtype of the projections and the classifier.
   """
 
   image: nn.Module

@@ -100,7 +100,7 @@ class ImageWriter(writing.Writer):
 
     Args:
       batch: `text` [B, T] with its mask; padding may stand anywhere.
-      number: of tokens of an image N.
+      number: number of tokens of an image N.
       guidance: factor g of classifier-free guidance, u + g (c - u) of the
         logits after void texts and the texts; 1 needs the latter alone, 0 the
         former.

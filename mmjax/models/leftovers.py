@@ -22,7 +22,7 @@ def check(
   section of a ResNet. Other mistakes are left to the caller.
 
   Args:
-    path: of the part, such as 'model.image'.
+    path: path of the part, such as 'model.image'.
     name: name of the class that the config names.
     settings: the part's, without its name.
     classes: name -> class, of all classes of the part.

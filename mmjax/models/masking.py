@@ -122,8 +122,8 @@ class PatchDecoder(nn.Module):
     """Predicts patches.
 
     Args:
-      tokens: of an encoder of K visible patches, perhaps after learned tokens,
-        values [B, F + K, D].
+      tokens: tokens of an encoder of K visible patches, perhaps after learned
+        tokens, values [B, F + K, D].
       order: [B, P], the patches' indices, visible ones first.
       visible: K.
       grid: rows and columns of the patches, whose product is P.
@@ -198,7 +198,7 @@ def find_real(
 
   Args:
     encoder: the encoder that cuts the input.
-    shape: of the input, an image [B, H, W, C] or a spectrogram [B, F, M].
+    shape: shape of the input, an image [B, H, W, C] or a spectrogram [B, F, M].
     mask: [B, F] of the frames that are sound; a mask [B], or None, for inputs
       without padding.
   """

@@ -63,7 +63,7 @@ class Multimodal(writing.Writer):
     bos_id: the token that starts a text.
     eos_id: the token that ends it.
     pad_id: the token that fills up after the end.
-    dtype: of projections and outputs.
+    dtype: dtype of projections and outputs.
   """
 
   encoders: Mapping[str, nn.Module]

@@ -327,10 +327,10 @@ def make_draw(
   Args:
     model: one with the objective's method.
     objective: that it was trained with: its noise and its method.
-    shape: of what is drawn, such as (H, W, C).
+    shape: shape of what is drawn, such as (H, W, C).
     steps: number of steps of the sampler.
-    sampler: as of `mmjax.ops.sample`.
-    spacing: as of `mmjax.ops.make_step_table`.
+    sampler: sampler, as in `mmjax.ops.sample`.
+    spacing: spacing, as in `mmjax.ops.make_step_table`.
     guidance: factor g of classifier-free guidance (Ho and Salimans 2022,
       equation 6, whose w is g - 1): u + g (c - u) of the predictions with and
       without the condition. With 1, c alone is computed, and with 0, u alone.

@@ -57,8 +57,8 @@ def make_draw_tokens(
     model: a `MaskGit`.
     objective: that it was trained with.
     shape: (H, W, C).
-    steps: as of `mmjax.ops.fill_tokens`.
-    temperature: as of `mmjax.ops.fill_tokens`.
+    steps: steps, as in `mmjax.ops.fill_tokens`.
+    temperature: temperature, as in `mmjax.ops.fill_tokens`.
     guidance: factor g of classifier-free guidance, u + g (c - u) of logits with
       and without the condition (Chang et al. 2023, section 2.7, whose t is
       g - 1). With 1, c alone is computed, and with 0, u alone.
@@ -102,9 +102,9 @@ def make_write_image(
     model: an `ImageFirstVisionLanguage` with `image_codes`.
     objective: that it was trained with.
     shape: (H, W, C).
-    temperature: as of `mmjax.decoders.sample`.
-    top_k: as of `mmjax.decoders.sample`.
-    top_p: as of `mmjax.decoders.sample`.
+    temperature: temperature, as in `mmjax.decoders.sample`.
+    top_k: top k, as in `mmjax.decoders.sample`.
+    top_p: top p, as in `mmjax.decoders.sample`.
     guidance: factor of classifier-free guidance, as of the model's
       `draw_tokens`.
 

@@ -18,8 +18,8 @@ class Sampling:
   Attributes:
     objective: that the model was trained with.
     steps: number of steps of the sampler.
-    sampler: as of `mmjax.ops.sample`.
-    spacing: as of `mmjax.ops.make_step_table`.
+    sampler: sampler, as in `mmjax.ops.sample`.
+    spacing: spacing, as in `mmjax.ops.make_step_table`.
     guidance: factor of classifier-free guidance.
   """
 
@@ -75,8 +75,8 @@ def make_unclip(
 
   Args:
     model: an `Unclip` with a prior and a generator.
-    prior: as of `make_prior`.
-    candidates: as of `make_prior`.
+    prior: prior, as in `make_prior`.
+    candidates: candidates, as in `make_prior`.
     **generator: as of `predict.make_draw`.
   """
   imagine = make_prior(model, prior=prior, candidates=candidates)

@@ -19,7 +19,7 @@ class Unclip(nn.Module):
 
   Attributes:
     towers: a trained `DualEncoder`.
-    prior: from a text to an image's embedding; None in a model without.
+    prior: model from a text to an image's embedding; None in a model without.
     generator: a `DiT` with embedding_field='image_embedding'; None in a model
       without.
   """

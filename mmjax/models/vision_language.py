@@ -23,8 +23,8 @@ class VisionLanguage(image_writing.ImageWriter):
   Attributes:
     vision: an image encoder, `ViT` or `PackedViT`.
     decoder: a `TextDecoder`, with cross-attention if there is an encoder.
-    projector: from the image encoder's tokens to the decoder's width; None if
-      they have it already.
+    projector: module from the image encoder's tokens to the decoder's width;
+      None if they have it already.
     encoder: a `Transformer` over images and texts, for a decoder that writes
       about both; None for a decoder over all of them.
     skipped: number of tokens that are left out of each image, from its first

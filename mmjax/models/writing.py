@@ -141,9 +141,10 @@ class Writer(nn.Module):
       text_kind: one of `text_kinds`.
       max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.
-      length_penalty: of beam search.
-      scoring: of beam search, as in `decoders.beam_search`.
-      early_stopping: of beam search, as in `decoders.beam_search`.
+      length_penalty: length penalty of beam search.
+      scoring: scores of beam search, as in `decoders.beam_search`.
+      early_stopping: early stopping of beam search, as in
+        `decoders.beam_search`.
       temperature: 0 for greedy decoding.
       top_k: number of likeliest tokens to sample from; 0 for all.
       top_p: least probability that the tokens to sample from have together.

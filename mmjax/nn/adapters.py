@@ -176,8 +176,8 @@ def draw(key: Array, shapes: Params, params: Params, lora: Lora) -> Params:
   `a` is uniform of variance 1 / (3 * inputs), as in PEFT, and `b` is zero.
 
   Args:
-    key: of all adapters; each gets its own by its path.
-    shapes: of the adapters.
+    key: key of all adapters; each gets its own by its path.
+    shapes: shapes of the adapters.
     params: the model's parameters, for the magnitudes.
     lora: settings of the adapters.
   """

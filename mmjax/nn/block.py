@@ -59,8 +59,8 @@ class Block(nn.Module):
     norm_position: 'pre' (Xiong et al. 2020), 'post' (Vaswani et al. 2017) or
       'sandwich', before each branch and on what it adds (Ding et al. 2021,
       section 2.4).
-    norm_epsilon: added to the variance.
-    mlp_norm_epsilon: the same of the MLP's norm, where it differs.
+    norm_epsilon: number added to the variance.
+    mlp_norm_epsilon: epsilon of the MLP's norm, where it differs.
     activation: a key of `mlp.ACTIVATIONS`.
     gated: whether the MLP is gated.
     attention_bias: which projections of attention have a bias: True for all,
@@ -71,7 +71,7 @@ class Block(nn.Module):
     qk_norm: norm of queries and keys, as `norm`; None for none.
     rope_theta: base of the rotary positions of self-attention; None for none.
     rope: further arguments of `ops.rotary`.
-    local_rope: those of local layers, as in `Attention`; None for the same.
+    local_rope: settings of local layers, as in `Attention`; None for the same.
     modulated: whether a condition shifts and scales the input of
       self-attention and the MLP, and scales what they add, at first by 0
       (adaLN-zero, Peebles and Xie 2023, section 3.2). Their norms then have no

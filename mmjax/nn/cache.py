@@ -27,7 +27,8 @@ class BlockCache:
 
   Attributes:
     self_attention: keys and values of the tokens so far.
-    cross_attention: those of the context; None without cross-attention.
+    cross_attention: caches of the context; None without
+      cross-attention.
   """
 
   self_attention: KeyValues

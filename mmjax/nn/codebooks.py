@@ -51,7 +51,7 @@ class VectorQuantizer(nn.Module):
     size: number of vectors V.
     channels: number of channels C.
     update: 'ema' or 'gradient'.
-    decay: of the moving averages.
+    decay: decay of the moving averages.
     commitment: weight of the distance from inputs to their vectors.
     revive: fraction of a uniform frequency below which a vector is replaced; 0
       for never, but for the first step.

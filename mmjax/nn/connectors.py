@@ -25,9 +25,9 @@ class PixelShuffle(nn.Module):
     width: D of the result.
     factor: side of a square in tokens.
     mlp_dim: hidden size of the MLP; 0 for one dense layer.
-    activation: of the MLP.
+    activation: activation of the MLP.
     use_bias: whether the MLP, or the dense layer, has biases.
-    norm: of what a square's tokens are joined to, before the MLP, as
+    norm: norm of what a square's tokens are joined to, before the MLP, as
       `Block.norm`; None for none.
     norm_epsilon: added to the variance.
     dtype: dtype of the computation.
@@ -86,7 +86,7 @@ class AveragePool(nn.Module):
   Attributes:
     width: D of the result.
     factor: side of a square in tokens.
-    norm: of the means, as `Block.norm`.
+    norm: norm of the means, as `Block.norm`.
     norm_epsilon: added to the variance.
     dtype: dtype of the computation.
   """

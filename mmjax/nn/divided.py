@@ -54,7 +54,7 @@ class DividedBlock(block.Block):
       visible: its mask [B, 1, F * P], True where a token is real; None means
         everywhere.
       decoding: None.
-      drop_path: as that of `Block`.
+      drop_path: stochastic depth, as that of `Block`.
       condition: [B, C], if `modulated`.
       train: whether dropout and stochastic depth are on.
 

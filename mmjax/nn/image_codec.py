@@ -93,14 +93,14 @@ class LatentDecoder(nn.Module):
   latents learn faster, and one of FSQ tokens as fast.
 
   Attributes:
-    width: as of the encoder.
+    width: width, as in the encoder.
     channels: channels C of images.
-    multipliers: as of the encoder.
-    num_blocks: as of the encoder.
-    patch_size: as of the encoder.
-    attention_levels: as of the encoder.
-    middle_attention: as of the encoder.
-    groups: as of the encoder.
+    multipliers: multipliers, as in the encoder.
+    num_blocks: number of blocks, as in the encoder.
+    patch_size: patch size, as in the encoder.
+    attention_levels: attention levels, as in the encoder.
+    middle_attention: whether the middle attends, as in the encoder.
+    groups: groups, as in the encoder.
     dtype: dtype of the computation; images are float32.
   """
 

@@ -18,7 +18,7 @@ class Modulation(nn.Module):
 
   Attributes:
     width: number of features D of each vector.
-    number: of vectors.
+    number: number of vectors.
     dtype: dtype of the computation.
   """
 
@@ -48,7 +48,7 @@ class SharedModulation(nn.Module):
 
   Attributes:
     width: number of features D of each vector.
-    number: of vectors n.
+    number: number of vectors n.
     dtype: dtype of the computation.
   """
 

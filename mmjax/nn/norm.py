@@ -26,7 +26,7 @@ def make_norm(
     kind: 'layernorm' (Ba et al. 2016), 'rmsnorm' (Zhang and Sennrich 2019) or
       'offset_rmsnorm', which multiplies by 1 + its parameter (Gemma).
     epsilon: added to the variance.
-    dtype: of the output.
+    dtype: dtype of the output.
     name: the Linen name.
     affine: whether it has parameters.
 
@@ -68,7 +68,7 @@ class OffsetRMSNorm(nn.Module):
 
   Attributes:
     epsilon: added to the variance.
-    dtype: of the output.
+    dtype: dtype of the output.
   """
 
   epsilon: float = 1e-6
@@ -97,7 +97,7 @@ class FrozenBatchNorm(nn.Module):
 
   Attributes:
     epsilon: added to the variance.
-    dtype: of the output.
+    dtype: dtype of the output.
   """
 
   epsilon: float = 1e-5

@@ -19,7 +19,7 @@ class Positions(nn.Module):
     width: number of features D.
     max_length: most tokens of a sequence, the size of the table.
     kind: 'learned', 'sincos' (Vaswani et al. 2017, section 3.5) or 'none'.
-    dtype: of the vectors.
+    dtype: dtype of the vectors.
   """
 
   width: Size

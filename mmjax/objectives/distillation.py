@@ -33,7 +33,7 @@ class Distillation:
     output_key: name of the output of both, [B, n].
     inputs: features that an example must have.
     distance: 'divergence' of logits, 'cosine' or 'squared' of embeddings.
-    temperature: of the divergence.
+    temperature: temperature of the divergence.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()

@@ -227,7 +227,7 @@ def patch_errors(
     target: true values, not normalised [B, P, E].
     hidden: [B, P], True for the patches that count.
     mask: [B], False for examples whose values may be anything; they give 0.
-    epsilon: as of `normalise_patches`.
+    epsilon: epsilon, as in `normalise_patches`.
   """
   kept = ops.zero_masked(hidden, mask)
   goal = normalise_patches(ops.zero_masked(target, mask), epsilon)[0]

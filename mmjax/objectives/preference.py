@@ -90,9 +90,9 @@ class Preference:
   Attributes:
     target: name of the feature.
     loss: one of `REFERENCE_FREE`; of `ReferencedPreference`, of `REFERENCED`.
-    beta: as of `preference_losses`.
-    gamma: as of `preference_losses`.
-    label_smoothing: as of `preference_losses`.
+    beta: beta, as in `preference_losses`.
+    gamma: gamma, as in `preference_losses`.
+    label_smoothing: label smoothing, as in `preference_losses`.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
@@ -162,7 +162,7 @@ class Preference:
       chosen: log-probability [B] of the preferred answers, minus the
         reference's if there is one.
       rejected: the same of the others.
-      lengths: of `count_tokens`.
+      lengths: lengths of `count_tokens`.
     """
     scores = chosen, rejected
     if self.loss not in ('sigmoid', 'hinge'):

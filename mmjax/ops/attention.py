@@ -110,8 +110,8 @@ def allowed_keys(
     mask: [B, T, S], True where a query may attend to a key; None means all.
     earlier: [1, T, S], causal: True where a key is not behind a query; None for
       attention in both directions.
-    segments: of queries and keys, from 1 on: a query attends only to keys of
-      its own segment; 0 is padding. None for one segment.
+    segments: segments of queries and keys, from 1 on: a query attends only to
+      keys of its own segment; 0 is padding. None for one segment.
     prefix: True for the queries and keys that attend to each other also in the
       other direction, with `earlier`; or integers, those of one number from 1
       on attending to each other. None for none.

@@ -40,10 +40,10 @@ def make_step_table(
   Args:
     schedule: the schedule.
     steps: number of steps N.
-    spacing: of a table's 1000 times 0..999, 'leading' takes every k-th from 0
-      (DDIM), 'trailing' every k-th down from 999, and 'linspace' N between
-      both ends (Lin et al. 2024, table 2). The times of the schedule 'flow'
-      are 1, 1 - 1 / N, ..., shifted; with 'linspace' N between 1 and the
+    spacing: spacing of a table's 1000 times 0..999, 'leading' takes every k-th
+      from 0 (DDIM), 'trailing' every k-th down from 999, and 'linspace' N
+      between both ends (Lin et al. 2024, table 2). The times of the schedule
+      'flow' are 1, 1 - 1 / N, ..., shifted; with 'linspace' N between 1 and the
       shifted 1 / 1000, which are then shifted, as the scheduler of Stable
       Diffusion 3 does (Esser et al. 2024, in diffusers).
 
@@ -105,7 +105,7 @@ def sample(
     schedule: the schedule, and what the network predicts.
     steps: number of steps.
     sampler: one of `SAMPLERS`.
-    spacing: as of `make_step_table`.
+    spacing: spacing, as in `make_step_table`.
     rng: keys [B] of each example's noise, which 'ddpm' needs.
 
   Returns:
@@ -264,7 +264,7 @@ def invert(
     data: [B, ...].
     schedule: the schedule, and what the network predicts.
     steps: number of steps.
-    spacing: as of `make_step_table`.
+    spacing: spacing, as in `make_step_table`.
 
   Returns:
     Noise [B, ...] of about N(0, 1), but for what is left of the data at the

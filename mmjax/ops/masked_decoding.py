@@ -52,7 +52,7 @@ def fill_tokens(
     keys: keys [B]; a sequence is a function of its own.
     length: number of tokens P.
     steps: number of steps, each one call of `predict`.
-    temperature: of the confidence at the first step.
+    temperature: temperature of the confidence at the first step.
   """
   left = count_hidden(length, steps)[1:]
   number = len(keys)

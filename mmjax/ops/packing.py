@@ -52,8 +52,8 @@ def fit_size(
   """Finds the nearest size in whole tokens with an allowed number of pixels.
 
   Args:
-    height: of the image in pixels.
-    width: of the image in pixels.
+    height: height of the image in pixels.
+    width: width of the image in pixels.
     side: side of a token in pixels.
     min_pixels: smallest number of pixels.
     max_pixels: largest number of pixels.

@@ -41,8 +41,8 @@ def rotary(
     interleaved: whether the axes take turns, pair by pair, as long as an axis
       has pairs left, and the first one has the rest (Qwen3-VL, Bai et al. 2025,
       section 2).
-    frequencies: those of `rotary_frequencies`, where they aren't constant,
-      [K / 2], instead of `theta` and `scaling`; None to compute them.
+    frequencies: frequencies of `rotary_frequencies`, where they aren't
+      constant, [K / 2], instead of `theta` and `scaling`; None to compute them.
 
   Returns:
     The rotated features [B, T, H, K], in the dtype of `x`.

@@ -32,15 +32,16 @@ def convolve(
   gradients are computed in that form.
 
   Args:
-    inputs: such as [B, H, W, C].
-    kernel: such as [h, w, C, D].
+    inputs: inputs, such as [B, H, W, C].
+    kernel: kernel, such as [h, w, C, D].
     window_strides: one an axis of space or time.
     padding: 'SAME', 'VALID', or before and after each of these axes.
-    lhs_dilation: of the inputs, one an axis.
-    rhs_dilation: of the kernel, one an axis.
-    dimension_numbers: as `jax.lax.conv_general_dilated` takes them.
+    lhs_dilation: dilation of the inputs, one an axis.
+    rhs_dilation: dilation of the kernel, one an axis.
+    dimension_numbers: dimension numbers, as `jax.lax.conv_general_dilated`
+      takes them.
     feature_group_count: number of groups of channels.
-    precision: of the products.
+    precision: precision of the products.
 
   Returns:
     Such as [B, H, W, D].

@@ -44,7 +44,8 @@ def splash_attention(
     mask: [B, 1, S], True where queries may attend to a key; None means all. An
       example without any key gets zeros, whatever keys and values contain.
     causal: whether query t may attend only to keys 0..t, where T = S.
-    segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    segments: segments of queries and keys, where T = S, as in
+      `ops.allowed_keys`.
     scale: factor of the dot products; None for K**-0.5.
     interpret: whether to run the kernels' steps on any device, slowly.
 

@@ -50,7 +50,7 @@ def tiled_attention(
     segments, prefix: where T = S, as in `ops.allowed_keys`.
     window: where T = S, as in `ops.recent_keys`; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
-    softcap: as of `ops.dot_product_attention`.
+    softcap: softcap, as in `ops.dot_product_attention`.
 
   Returns:
     The mixed values [B, T, H, K], equal to the plain ones up to rounding.

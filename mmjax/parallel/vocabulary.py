@@ -89,7 +89,7 @@ def cross_entropies(
   them gives, and the logits are computed once more for it.
 
   Args:
-    factors: as of `mean_cross_entropy`.
+    factors: factors, as in `mean_cross_entropy`.
     labels: integers [..., T] in [0, V).
     mask: [..., T], True for the tokens that count. The vectors of others may be
       anything.
@@ -126,9 +126,9 @@ class _Split(NamedTuple):
   """Mesh axes that split arrays between devices, () for none.
 
   Attributes:
-    batch: of examples.
-    length: of tokens.
-    vocabulary: of the vocabulary.
+    batch: axes that split examples.
+    length: axes that split tokens.
+    vocabulary: axes that split the vocabulary.
     length_shards: number of parts of tokens.
   """
 

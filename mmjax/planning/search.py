@@ -84,7 +84,7 @@ def run(
     devices: devices of the slice.
     batches: numbers of examples per chip to try; by default half of the
       config's, the config's and twice it.
-    chip: as of `report.make`.
+    chip: chip, as in `report.make`.
     log: function that is called with a line before and after each choice.
     save: function that is called after each choice with all outcomes so far,
       ranked.

@@ -88,13 +88,13 @@ class Names:
     upsample: the convolution after a decoder's level.
     middle_blocks: the two blocks of the smallest map.
     middle_attention: the attention between them.
-    norm: of attention.
-    projections: of attention, by our names.
+    norm: norm of attention.
+    projections: projections of attention, by our names.
     shortcut: the convolution of a block's shortcut.
     last_norm: the norm before the last convolution.
     pointwise: whether projections of attention are convolutions.
     encoder_attention: attention after a block of the encoder; '' for none.
-    decoder_attention: of the decoder.
+    decoder_attention: settings of attention of the decoder.
   """
 
   encoder_block: str

@@ -46,10 +46,9 @@ class Pretrained:
     files: the folder's other small files by name, which `save` writes again.
     image_size: (height, width) of all images that the module reads, after
       preprocessing; None if it reads images of any size, or none.
-    base: of a model with adapters, the folder or name of the model without; ''
-      if it is not known.
-    tuned: of a model with adapters, paths of the parameters that were trained
-      in full beside them.
+    base: folder or name of the model without its adapters; '' if it has none,
+      or the name is not known.
+    tuned: paths of the parameters that were trained in full beside adapters.
     image_defaults: the family's defaults for preprocessor_config.json.
     lower_case: whether texts are made lower case before the tokenizer, which
       does not do so itself.

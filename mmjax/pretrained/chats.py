@@ -75,7 +75,7 @@ def render_prompt(
 
   Args:
     template: the model's.
-    messages: as for `mmjax.data.chat_messages.separate`.
+    messages: messages, as for `mmjax.data.chat_messages.separate`.
     name: name of the template; None for the default.
     tools: descriptions of tools, as JSON schemas.
     variables: further variables of the template.
@@ -106,7 +106,7 @@ def write_answered(
 
   Args:
     template: the model's.
-    messages: as for `render_prompt`.
+    messages: messages, as for `render_prompt`.
     answer: what the assistant says.
     name: name of the template; None for the default.
     variables: further variables of the template.

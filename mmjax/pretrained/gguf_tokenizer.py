@@ -38,7 +38,7 @@ def build(metadata: Mapping[str, Any]) -> tokenizers.Tokenizer:
   """Builds the tokenizer.
 
   Args:
-    metadata: of the file, by key.
+    metadata: metadata of the file, by key.
 
   Raises:
     ConfigError: if a key is missing, or it is of a kind that mmjax can't build.

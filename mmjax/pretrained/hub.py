@@ -63,7 +63,7 @@ def find_local(source: Path | str) -> Path | None:
   """Finds the folder of a model that is here; None if the hub may have it.
 
   Args:
-    source: as of `find`.
+    source: source, as in `find`.
 
   Raises:
     ConfigError: if there is none, and it can't be downloaded.

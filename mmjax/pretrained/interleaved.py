@@ -51,7 +51,8 @@ class PublishedInterleaved(language_models.PublishedWriter):
 
     Args:
       config: the contents of config.json.
-      tokenizer_config: those of tokenizer_config.json; {} without the file.
+      tokenizer_config: content of tokenizer_config.json; {} without
+        the file.
       find_token: id -> the tokenizer's token, None if it has none.
 
     Raises:

@@ -189,10 +189,10 @@ class Model(vision_language.PublishedVisionLanguage):
       prompts: the exact texts that the model reads, one or several; the token
         that begins an image is added.
       guidance: factor of classifier-free guidance; 1 for none.
-      temperature: of sampling; 0 for the likeliest tokens.
+      temperature: temperature of sampling; 0 for the likeliest tokens.
       top_k: number of likeliest tokens to sample from; 0 for all.
       top_p: least probability that the tokens to sample from have together.
-      seed: of sampling, or one for each prompt.
+      seed: seed of sampling, or one for each prompt.
 
     Returns:
       uint8 [N, H, W, 3].

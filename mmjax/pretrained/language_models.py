@@ -84,8 +84,8 @@ class PublishedWriter(base.Pretrained):
     answer ends with the token with which the template ends one.
 
     Args:
-      messages: such as {'role': 'user', 'content': 'what is it?'}; a content
-        may also be a list with images, see
+      messages: messages, such as {'role': 'user', 'content': 'what is it?'}; a
+        content may also be a list with images, see
         `mmjax.data.chat_messages.separate`.
       template: name of the template, where the folder has several; None for its
         default.
@@ -132,7 +132,7 @@ class PublishedWriter(base.Pretrained):
     `max(scores, key=scores.get)`. The conversation is computed once.
 
     Args:
-      messages: as for `chat`.
+      messages: messages, as for `chat`.
       options: the answers to choose from.
       template: name of the template, as for `chat`.
       variables: further variables of the template.
@@ -225,9 +225,9 @@ class PublishedWriter(base.Pretrained):
     Args:
       batch: with `text_mask` [B, T].
       rows: ids of each text without placeholders of images.
-      max_new_tokens: as in `generate`.
-      seed: as in `generate`.
-      stop: as in `generate`.
+      max_new_tokens: largest number of new tokens, as in `generate`.
+      seed: seed, as in `generate`.
+      stop: stop, as in `generate`.
       **overrides: as in `generate`.
     """
     prompt_length = int(batch['text_mask'].sum(axis=1).max())

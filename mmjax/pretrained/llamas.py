@@ -180,7 +180,7 @@ def put_under_model(table: Sequence[keys.Rule]) -> list[keys.Rule]:
   """The key table of a decoder that is a model's `language_model`.
 
   Args:
-    table: that of the decoder alone, as of `rules`.
+    table: table of the decoder alone, as `rules` returns it.
   """
   return [
     dataclasses.replace(

@@ -61,7 +61,7 @@ def in_memory(model_type: str, layer: str) -> str:
   """The name of a layer in transformers' model; '' if it is no single one.
 
   Args:
-    model_type: of config.json.
+    model_type: model type of config.json.
     layer: name of its tensors without '.weight', as in the key table.
 
   >>> in_memory('qwen2_vl', 'model.layers.0.mlp.up_proj')

@@ -148,8 +148,8 @@ class PatchPreprocessor:
     """Finds the size after the resize; see `mmjax.ops.packing.fit_size`.
 
     Args:
-      height: of an image in pixels.
-      width: of an image in pixels.
+      height: height of an image in pixels.
+      width: width of an image in pixels.
       number: number of frames, of each of which the budget is by default.
     """
     del number

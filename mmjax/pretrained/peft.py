@@ -54,7 +54,7 @@ def attach(
     model: the base model.
     layers: its layers.
     folder: the adapter's folder.
-    config: of `peft_config.read`.
+    config: config of `peft_config.read`.
 
   Raises:
     ConfigError: if the adapter is of another model, or its file is broken.

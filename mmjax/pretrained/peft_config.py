@@ -92,7 +92,7 @@ def find_scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
   """The factor on the product of a layer's matrices.
 
   Args:
-    config: of `read`.
+    config: config of `read`.
     layer: name of the layer in transformers' model.
     rank: rank of its adapter.
   """

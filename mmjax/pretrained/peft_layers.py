@@ -23,7 +23,7 @@ class Slot:
     name: name of the layer in transformers' model.
     path: path of our layer.
     number: its number in a stack; None if it is in none.
-    shape: of its kernel, without the axis of a stack.
+    shape: shape of its kernel, without the axis of a stack.
     part: its number among the layers that are one there.
     parts: number of these.
     is_transposed: whether the matrix is [out, in] there.
@@ -44,7 +44,7 @@ class Layers:
 
   Attributes:
     family: its family.
-    model_type: of config.json.
+    model_type: model type of config.json.
     slots: by name in transformers' model, the dense layers that are it.
     inputs: by our path, number of a kernel's axes of inputs.
     tables: names of all layers in transformers' model -> in the key table.

@@ -193,7 +193,7 @@ def check_parts(
 
   Args:
     config: all of config.json.
-    sections: as of `check`.
+    sections: sections, as in `check`.
 
   Raises:
     ConfigError: naming the part.

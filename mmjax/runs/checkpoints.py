@@ -97,7 +97,7 @@ class Checkpoints:
 
     Args:
       state: what to save. Of a step that is saved already, nothing happens.
-      metrics: of the evaluation at this step, if there was one.
+      metrics: metrics of the evaluation at this step, if there was one.
 
     Raises:
       ConfigError: if `keep_best` is none of the metrics, after saving.
@@ -275,7 +275,7 @@ def load_params(
   Args:
     workdir: the run's folder.
     ema: whether to take the average; by default where the run kept one.
-    step: of which checkpoint, the newest by default.
+    step: step of the checkpoint; the newest by default.
 
   Raises:
     ConfigError: if the run has no such checkpoint, it cannot be read, or it has

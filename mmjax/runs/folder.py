@@ -138,7 +138,7 @@ def _refuse_unknown(
   """Refuses a new setting that its model, or part of a model, does not have.
 
   Args:
-    config: of the flags, as JSON has it.
+    config: config of the flags, as JSON has it.
     changed: its fields that differ from the run's, path -> (old, new).
   """
   # Imported here: settings are checked before models take time to import.

@@ -15,7 +15,7 @@ class InitEntry:
   """A part of the config's model, '' for the whole, and what it starts from.
 
   Attributes:
-    part: as in `init_from`.
+    part: part, as in `init_from`.
     source: the trained model.
     encoder: for a part 'encoders.NAME', the source's.
   """

@@ -40,7 +40,7 @@ class Encoder:
   Attributes:
     part: part whose classes have it, such as 'sound'.
     module: the encoder; of sounds that of their samples, `FromSamples`.
-    path: of its parameters in the source, with its slash.
+    path: path of its parameters in the source, with its slash.
     inside: where they are in an encoder of a config, with its slash.
     inputs: settings of the features that it reads, in order.
   """
@@ -84,7 +84,7 @@ def find(
   Args:
     source: a published model or a run.
     config: a completed config, whose model has `encoders`.
-    name: of its encoder.
+    name: name of its encoder.
     chosen: name of the source's encoder, such as 'image' or 'encoders.voice';
       '' for the only one of the kind.
     of_frames: whether it is to encode the frames of a video, as an image.
@@ -140,7 +140,7 @@ def data_settings(
     encoder: what `find` returned.
     source: where it is.
     config: the config, which may have shorter lengths.
-    name: of its encoder.
+    name: name of its encoder.
   """
   if encoder.part == 'text':
     for setting in models.PARTS['text'].data:

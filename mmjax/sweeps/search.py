@@ -33,7 +33,7 @@ def named(what: str, value: Any) -> dict[str, Any]:
 
   Args:
     what: 'sampler' or 'pruner'.
-    value: as in a sweep file.
+    value: value, as in a sweep file.
 
   Raises:
     ConfigError: if it is neither, or the name is unknown.

@@ -27,8 +27,8 @@ class Dimension:
   Attributes:
     text: the call that made it, such as 'uniform(0.0, 1.0)'.
     distribution: Optuna's.
-    values: of a choice, the config's values in the order of the distribution's
-      choices; None for numbers.
+    values: values of a choice, the config's values in the order of the
+      distribution's choices; None for numbers.
     condition: (path, values) of `when`: the field is only set where that other
       field, named before it, has one of these values; None: always.
   """

@@ -92,7 +92,7 @@ def load_study(location: str, workdir: Path | str) -> optuna.Study:
   """The study of a sweep's folder, to read.
 
   Args:
-    location: as in `open_storage`.
+    location: location, as in `open_storage`.
     workdir: the sweep's folder.
 
   Raises:

@@ -48,9 +48,9 @@ class TeacherSpec:
   """A trained model that a task's objective learns from.
 
   Attributes:
-    folder: that of a run or of a published model, or its name on the hub.
+    folder: folder of a run or of a published model, or its name on the hub.
     method: method of its module, (batch, argument) -> array [B, n].
-    argument: of the method: a target, or a field.
+    argument: argument of the method: a target, or a field.
     output_key: name of the output that the objective reads it as.
     size: n; 0 for any.
     inputs: the run's own feature by each that the teacher reads.
@@ -93,7 +93,7 @@ class EvalContext:
     inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind_metrics: metrics of the blind baseline on this split, by name.
-    lacking: of `Task.alternatives`, those that no record of the split has.
+    lacking: sets of `Task.alternatives` that no record of the split has.
     tasks: all tasks that are evaluated, by name.
     frozen: parameters of the frozen models that objectives learn from, by the
       task's name; empty where a trained run is evaluated.

@@ -26,12 +26,12 @@ class Denoise(base.Task):
       of `mmjax.ops.NoiseSchedule`.
     prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
       'x' or 'v'.
-    shift: of the times of the schedule 'flow', for large images.
+    shift: shift of the times of the schedule 'flow', for large images.
     times: in training 'uniform' or 'logit_normal'.
     min_snr: gamma of min-SNR weighting; None for none.
     drop_condition: fraction of examples that are trained without their text.
     sampler: 'ddpm', 'ddim', 'euler', 'heun' or 'dpm++'.
-    spacing: of a sampler's times: 'trailing', 'leading' or 'linspace'.
+    spacing: spacing of a sampler's times: 'trailing', 'leading' or 'linspace'.
     steps: number of a sampler's steps.
     guidance: factor of classifier-free guidance; 1 for none.
   """

@@ -28,8 +28,8 @@ class Distill(base.Task):
       embedding of the field `target`, from which a linear layer on the fused
       fields predicts.
     target: the category, or the field that the teacher embeds.
-    temperature: of the softmax of both, with kind='logits'.
-    distance: of features, 'cosine' or 'squared'.
+    temperature: temperature of the softmax of both, with kind='logits'.
+    distance: distance of features, 'cosine' or 'squared'.
     width: E, size of the teacher's embedding, with kind='features'.
     teacher_inputs: by feature that the teacher reads, the feature that gives
       its array, such as {'image': 'teacher_image'}; None for

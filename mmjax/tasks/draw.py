@@ -27,8 +27,8 @@ def draw(
   Args:
     run: the trained model.
     texts: one text or several.
-    seed: of the noise; text i gets that of `seed + i`, so that images of one
-      text differ.
+    seed: seed of the noise; text i gets that of `seed + i`, so that images of
+      one text differ.
     guidance: factor of classifier-free guidance; None for the task's.
     steps: number of steps; None for the task's.
 

@@ -35,7 +35,7 @@ class DrawTokens(draw.Draw):
     drop_condition: fraction of examples that are trained without their text.
     steps: number of steps of a drawing.
     guidance: factor of classifier-free guidance; 1 for none.
-    temperature: of the confidence at the first step.
+    temperature: temperature of the confidence at the first step.
   """
 
   maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_draw_tokens)

@@ -23,7 +23,7 @@ def imagine(
   Args:
     run: the trained model.
     texts: one text or several.
-    seed: of the noise; text i gets that of `seed + i`.
+    seed: seed of the noise; text i gets that of `seed + i`.
     guidance: factor of classifier-free guidance; None for the task's.
 
   Raises:

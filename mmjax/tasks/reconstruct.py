@@ -166,7 +166,7 @@ class Reconstruct(base.Task):
 
   Attributes:
     field: feature of the kind image.
-    distance: of pixels, 'absolute' or 'squared'.
+    distance: distance of pixels, 'absolute' or 'squared'.
     perceptual: weight of the distance in the space of `teacher`; 0 for none.
     teacher: with `perceptual`, the folder of a run that embeds images, or of a
       published dual encoder, or its name on the Hugging Face hub.

@@ -34,7 +34,8 @@ class GroupRollout:
     group: number of answers to a prompt.
     max_new_tokens: largest number of tokens of an answer.
     temperature: temperature of sampling.
-    scale_by_std: as of `mmjax.objectives.group_advantages`.
+    scale_by_std: whether to divide by the deviation, as in
+      `mmjax.objectives.group_advantages`.
   """
 
   added: ClassVar[tuple[str, ...]] = ('reward', 'advantage')
@@ -83,7 +84,7 @@ class GroupRollout:
     """Rewards of the answers, and their advantages in their groups.
 
     Args:
-      arrays: those of `reads`, of whole groups.
+      arrays: arrays of `reads`, of whole groups.
 
     Raises:
       ConfigError: if a reward is not a finite number.

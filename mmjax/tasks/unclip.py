@@ -34,8 +34,8 @@ def vary(
   Args:
     run: the trained model.
     images: one image or several.
-    number: of variations of each n.
-    seed: of the noise of the first; each has another.
+    number: number of variations of each n.
+    seed: seed of the noise of the first; each has another.
     guidance: factor of classifier-free guidance; None for the task's.
     steps: number of steps; None for the task's.
 
@@ -71,8 +71,8 @@ def interpolate(
     run: the trained model.
     first: an image.
     second: another one.
-    number: of drawings n, of which the first and the last are those of the
-      images themselves.
+    number: number of drawings n, of which the first and the last are those of
+      the images themselves.
     guidance: factor of classifier-free guidance; None for the task's.
     steps: number of steps; None for the task's.
 
@@ -113,7 +113,7 @@ def change(
     image: an image.
     before: a text that holds of it.
     after: a text that should hold.
-    number: of drawings n, of rotations from 0 to `most`.
+    number: number of drawings n, of rotations from 0 to `most`.
     most: part of the way to the difference, 0 to 1; the paper has 0.25 to 0.5.
     guidance: factor of classifier-free guidance; None for the task's.
     steps: number of steps; None for the task's.

@@ -22,7 +22,7 @@ class Unimodal(base.Task):
 
   Attributes:
     target: feature of the kind category, of one class a record.
-    weights: of each encoder's loss, by its name, from 0 on.
+    weights: weights of each encoder's loss, by its name, from 0 on.
   """
 
   ability: ClassVar[str] = 'classify by one modality'

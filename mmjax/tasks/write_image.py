@@ -22,7 +22,7 @@ class WriteImage(draw.Draw):
   Attributes:
     drop_condition: fraction of examples that are trained with a void text.
     guidance: factor of classifier-free guidance; 1 for none.
-    temperature: of sampling; 0 for the likeliest tokens.
+    temperature: temperature of sampling; 0 for the likeliest tokens.
     top_k: number of likeliest tokens to sample from; 0 for all.
     top_p: least probability that the tokens to sample from have together.
   """

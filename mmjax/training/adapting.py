@@ -48,7 +48,7 @@ def extend(
   Args:
     config: a completed config.
     experiment: the experiment of the config.
-    boxed: of `state.shapes`.
+    boxed: boxed parameters of `state.shapes`.
 
   Returns:
     The shapes with adapters, frozen parameters in `adapter.frozen_dtype` or

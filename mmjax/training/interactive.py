@@ -84,7 +84,7 @@ def _find(
   """The function `build` of an experiment, and the name to open runs by.
 
   Args:
-    experiment: as of `train`.
+    experiment: experiment, as in `train`.
     named: the config's `experiment`.
   """
   if experiment is None:

@@ -48,7 +48,7 @@ class Loop:
     compilations: programs that are compiled between steps.
     profile: traces the steps that were asked for.
     stop: the signals.
-    should_stop: as of `run`.
+    should_stop: function that ends the run early, as in `run`.
     prepared: the compiled step and the batches.
     state: the newest state.
     step: number of steps done.

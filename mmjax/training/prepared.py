@@ -129,7 +129,7 @@ def list_batch_shapes(
 
   Args:
     batch: arrays of the mesh.
-    shapes: of `Experiment.shapes`; () if all batches are alike.
+    shapes: shapes of `Experiment.shapes`; () if all batches are alike.
 
   Returns:
     Copies of the batch; arrays of other shapes are `ShapeDtypeStruct`s.

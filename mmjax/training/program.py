@@ -52,7 +52,7 @@ class Program:
     """The batch of the update, as shapes if there is a rollout.
 
     Args:
-      batch: as the data makes it, or its `jax.ShapeDtypeStruct`s with
+      batch: batch, as the data makes it, or its `jax.ShapeDtypeStruct`s with
         shardings.
     """
     if self.rollout is None:

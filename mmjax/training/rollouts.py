@@ -57,7 +57,7 @@ def compile_before(
 
   Args:
     update: (state, batch of `program.extend`) -> (state, metrics).
-    program: of `mmjax.training.program`.
+    program: program of `mmjax.training.program`.
     batch: a global batch of the data.
   """
   traced = _trace(program.rollout, program.plan, batch, program.mesh)
@@ -72,7 +72,7 @@ def find_shapes(
 
   Args:
     rollout: what makes it.
-    plan: of the state.
+    plan: plan of the state.
     batch: a global batch of the data, or its shapes with shardings.
     mesh: the devices.
   """

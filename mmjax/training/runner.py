@@ -93,8 +93,8 @@ def check(config: Any, build: Build) -> None:
   the run's folder or on the devices is checked by `run` alone.
 
   Args:
-    config: as of `run`.
-    build: as of `run`.
+    config: config, as in `run`.
+    build: build, as in `run`.
 
   Raises:
     ConfigError: if a value of the config or the data is refused.

@@ -90,10 +90,11 @@ def plan(
   """Finds shapes and shardings of the state from the modules' axis names.
 
   Args:
-    model: as for `shapes`.
+    model: model, as for `shapes`.
     batch: one or two examples.
     tx: the optimizer.
-    boxed: of `shapes(model, batch)`, or of what `adapt` makes of it.
+    boxed: boxed parameters of `shapes(model, batch)`, or of what `adapt` makes
+      of it.
     mesh: the devices that hold the state.
     ema: whether to keep an EMA of the parameters.
     trained: tree of bool, False where a parameter is frozen; None if none is.

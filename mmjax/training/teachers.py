@@ -66,7 +66,7 @@ class _Opened:
     module: its module.
     inputs: settings by feature that it reads; what they don't name is not
       checked.
-    tokenizer: of its texts; None if it reads none.
+    tokenizer: tokenizer of its texts; None if it reads none.
     size: number of its outputs.
     read: function from shapes to its parameters of these paths.
   """

@@ -208,12 +208,12 @@ class Images(Image):
   Attributes:
     number: n; of more images, the first n are used. Conversations are refused
       instead; where they are packed, it is the number in a row.
-    size: see `Image`.
-    resize: see `Image`.
-    mean: see `Image`.
-    std: see `Image`.
-    scaled_decoding: see `Image`.
-    augment: see `Image`; drawn for each image by itself.
+    size: size, see `Image`.
+    resize: method of resizing, see `Image`.
+    mean: mean, see `Image`.
+    std: standard deviation, see `Image`.
+    scaled_decoding: whether to decode at a smaller scale, see `Image`.
+    augment: augmentations, see `Image`; drawn for each image by itself.
   """
 
   kind: ClassVar[str] = 'images'
@@ -309,7 +309,7 @@ def draw_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
   """Puts images uint8 [H, W, 3] in rows of two, all of the first one's shape.
 
   Args:
-    images: at least one.
+    images: images, at least one.
     most: number of images, spread over all.
   """
   count = min(most, len(images))

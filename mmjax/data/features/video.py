@@ -21,11 +21,11 @@ class Video(images.Images):
 
   Attributes:
     number: F, number of frames; a shorter video has masked ones at its end.
-    size: see `Image`.
-    resize: see `Image`.
-    mean: see `Image`.
-    std: see `Image`.
-    augment: see `Image`; the same for all frames.
+    size: size, see `Image`.
+    resize: method of resizing, see `Image`.
+    mean: mean, see `Image`.
+    std: standard deviation, see `Image`.
+    augment: augmentations, see `Image`; the same for all frames.
   """
 
   kind: ClassVar[str] = 'video'
