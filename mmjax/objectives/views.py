@@ -24,16 +24,18 @@ from mmjax.types import (
 class Consistency:
   """Squared distance of the probabilities of a model and of its EMA.
 
-  Mean teacher (Tarvainen & Valpola 2017, eq. 2). The teacher reads the other
-  view, the student the model's own. The loss is multiplied by
-  exp(-5 (1 - t)^2) while t rises from 0 to 1 in the first `ramp_steps` steps
-  (their appendix B), since an untrained teacher has nothing to teach. Unlike
-  theirs, the teacher has no dropout.
+  Mean teacher (Tarvainen & Valpola 2017, eq. 2). The teacher reads what the
+  model reads, the student the other view in a pass of its own, so that it
+  learns to be invariant to what the augmentation of that view changes. The loss
+  is multiplied by exp(-5 (1 - t)^2) while t rises from 0 to 1 in the first
+  `ramp_steps` steps (their appendix B), since an untrained teacher has nothing
+  to teach. Unlike theirs, the teacher has no dropout.
 
   Attributes:
     target: the category.
-    field: feature that the model reads, the student's view.
-    other: feature of the teacher's view; '' for the same arrays.
+    field: feature that the model reads, the teacher's view.
+    other: feature of the student's view; '' for the same arrays, without
+      another pass.
     ramp_steps: number of steps until the loss has its whole weight.
   """
 
@@ -61,11 +63,13 @@ class Consistency:
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss; as metrics `agreement` of the classes, and the `ramp`."""
-    del apply, rng, axis_name
+    del axis_name
     mask = self._mask(batch)  # [B]
     name = f'{self.target}_output'
-    view = swap(batch, self.field, self.other) if self.other else batch
-    taught = jax.lax.stop_gradient(apply_teacher(view)[name])  # [B, C]
+    taught = jax.lax.stop_gradient(apply_teacher(batch)[name])  # [B, C]
+    if self.other:
+      view = swap(batch, self.field, self.other)
+      outputs = apply(view, train=True, rngs={'dropout': rng})
     own = presence.get_output(outputs, name)
     own, taught = ops.zero_masked(own, mask), ops.zero_masked(taught, mask)
     difference = jax.nn.softmax(own) - jax.nn.softmax(taught)

@@ -19,7 +19,7 @@ class MeanTeacher(views.OfViews):
     target: feature of the kind category, of one class a record.
     field: feature that the model reads.
     other: feature of the same field, with an augmentation of its own, that the
-      teacher reads; '' for the same arrays.
+      student reads; '' for the same arrays.
     ramp_steps: number of steps until the loss has its whole weight.
   """
 

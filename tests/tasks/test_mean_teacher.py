@@ -18,16 +18,19 @@ def measure(own, taught, *, step=0, ramp_steps=0, other='other', mask=None):
   views = {'image': jnp.zeros((3, 2)), 'other': jnp.ones((3, 2))}
   batch = views | {f'{name}_mask': mask for name in views}
 
-  def apply_teacher(swapped):
-    view = batch[other or 'image']
-    np.testing.assert_array_equal(swapped['image'], view)
+  def apply_teacher(inputs):
+    np.testing.assert_array_equal(inputs['image'], views['image'])
     return {'kind_output': taught}
+
+  def apply(inputs, **_):
+    np.testing.assert_array_equal(inputs['image'], views['other'])
+    return {'kind_output': own}
 
   objective = objectives.Consistency('kind', 'image', other, ramp_steps)
   loss, metrics = objective(
-    {'kind_output': own},
+    {} if other else {'kind_output': own},
     batch,
-    apply=lambda *_, **__: {},
+    apply=apply,
     rng=jax.random.key(0),
     apply_teacher=apply_teacher,
     step=jnp.int32(step),
@@ -110,13 +113,14 @@ def test_student_and_teacher_are_those_of_the_equations_in_numpy():
   )
   for number in range(5):
     now, _ = jax.jit(update)(now, batch)
-    own = softmax(views[0] @ student)
-    difference = own - softmax(views[1] @ teacher)
+    own = softmax(views[1] @ student)
+    difference = own - softmax(views[0] @ teacher)
     ramp = np.exp(-5 * (1 - min(number / 4, 1)) ** 2)
     inner = (difference * own).sum(axis=1, keepdims=True)
     gradient = 7 * ramp * 2 / 5 * own * (difference - inner)
-    gradient += (own - np.eye(3)[labels]) * known[:, None] / 2
-    student = student - 0.5 * views[0].T @ gradient
+    read = softmax(views[0] @ student)
+    labelled = (read - np.eye(3)[labels]) * known[:, None] / 2
+    student = student - 0.5 * (views[1].T @ gradient + views[0].T @ labelled)
     decay = min(0.2, (2 + number) / (11 + number))  # The first is 2 / 11.
     teacher = decay * teacher + (1 - decay) * student
     np.testing.assert_allclose(now.params['kernel'], student, rtol=1e-4)
