@@ -1,4 +1,4 @@
-"""The picture of the README: what one model makes of scenes of the test split.
+"""The figure of the README: what one model makes of scenes of the test split.
 
   python benchmarks/readme_picture.py RUN OUTPUT.png
 
@@ -22,13 +22,13 @@ def draw(folder: str) -> PIL.Image.Image:
   run = mmjax.load(folder)
   source = sources.open_source(run.config.data.name, 'test')
   records = [source[i]['fields'] for i in range(NUMBER)]
-  pictures = [images.decode(record['image']) for record in records]
+  scenes = [images.decode(record['image']) for record in records]
   # Another question for each scene, so that all kinds are there.
   asked = [
     r['questions'][i % len(r['questions'])] for i, r in enumerate(records)
   ]
-  written = run.caption(pictures)
-  answers = run.answer(pictures, [each['question'] for each in asked])
+  written = run.caption(scenes)
+  answers = run.answer(scenes, [each['question'] for each in asked])
   cells = []
   for i, record in enumerate(records):
     right = written[i] in record['captions']
@@ -39,7 +39,7 @@ def draw(folder: str) -> PIL.Image.Image:
     )
     cells.append(
       (
-        pictures[i],
+        scenes[i],
         [
           (written[i], contact_sheet.RIGHT if right else contact_sheet.WRONG),
           (asked[i]['question'], contact_sheet.QUIET),

@@ -18,7 +18,7 @@ def check(
   Args:
     extra: the fields of the data set besides the standard ones. Nothing is
       checked unless both answers are among them.
-    values: the record's values by name; one without both answers is no pair.
+    values: the record's values by name; one without both answers is not a pair.
 
   Raises:
     ConfigError: if one answer is missing or empty, both are the same, they have

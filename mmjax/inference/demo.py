@@ -16,7 +16,7 @@ from mmjax.inference import opened as opened_lib
 
 # Kinds of inputs that are files; the others are written.
 FILE_KINDS = ('image', 'sound', 'video')
-_CACHED = 4096  # Number of vectors of pictures that are kept.
+_CACHED = 4096  # Number of image embeddings that are kept.
 
 
 @dataclasses.dataclass(frozen=True)

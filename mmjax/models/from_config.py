@@ -108,7 +108,7 @@ def _special_ids(
   cls = tables.models.get(config.model.get('name'))
   starts = config.model.get('decoder') and hasattr(cls, 'bos_id')
   if starts and issubclass(cls, models.InterleavedVisionLanguage):
-    starts = config.model.get('encoder')  # Else a text goes on.
+    starts = config.model.get('encoder')  # Else a text is continued.
   if tokenizer.bos_id is None and starts:
     raise ConfigError(
       f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '

@@ -45,7 +45,7 @@ def choose(
 ) -> tuple[Int[Array, 'B K'], Bool[Array, 'B K']]:
   """Chooses a fraction of each row's candidates, those of the highest scores.
 
-  With scores 0.2, 0.9, 0.5, 0.7 of which the second is no candidate and a
+  With scores 0.2, 0.9, 0.5, 0.7 of which the second is not a candidate and a
   fraction of 0.5, K is 2, and positions 3 and 2 are chosen (3 * 0.5 rounds to
   2).
 

@@ -96,8 +96,8 @@ class Report:
   def step_seconds(self) -> tuple[float, float] | None:
     """Shortest and longest step: all work at once, or one by one.
 
-    The memory traffic of CPU devices that stand for GPUs is no lower bound, so
-    it counts in the longest one alone.
+    The memory traffic of CPU devices that stand for GPUs is not a lower bound,
+    so it counts in the longest one alone.
     """
     parts = self.seconds
     if parts is None:

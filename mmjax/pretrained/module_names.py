@@ -58,7 +58,7 @@ _RENAMED: Mapping[str, Sequence[tuple[str, str]]] = {
 
 
 def in_memory(model_type: str, layer: str) -> str:
-  """The name of a layer in transformers' model; '' if it is no single one.
+  """The name of a layer in transformers' model; '' if it is not a single one.
 
   Args:
     model_type: model type of config.json.

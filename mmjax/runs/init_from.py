@@ -229,7 +229,7 @@ def load(config: Any, target: Params) -> Params:
   Args:
     config: what `resolve` returned, with `init_from`.
     target: shapes and shardings of the run's parameters; those of adapters are
-      left out, as they start anew.
+      left out, as they start at random.
 
   Returns:
     Parameters by path, 'image/...', for those that have a source. Kernels that

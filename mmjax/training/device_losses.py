@@ -96,7 +96,7 @@ def _make_compare(
   mesh: jax.sharding.Mesh,
   accumulate: int,
 ) -> Any:
-  """Compiles (params, batch) -> the loss of the whole, drawn anew, of devices.
+  """Compiles (params, batch) -> the loss of the whole, drawn again, of devices.
 
   All three are of the same outputs of the model, so that only the loss differs.
   """
