@@ -304,9 +304,16 @@ def _read_part(part: Any, where: str, allow_http: bool) -> dict[str, Any]:
   if kind == 'text' and isinstance(part.get('text'), str):
     _check_text(part['text'], where)
     return {'type': 'text', 'text': part['text']}
+  if kind == 'input_audio':
+    sound = part.get('input_audio')
+    if not isinstance(sound, dict) or not isinstance(sound.get('data'), str):
+      raise RequestError(f'{where}.input_audio has no data', where)
+    return {'type': kind, kind: {'data': sound['data']}}
   if kind != 'image_url':
     raise RequestError(
-      f'{where} is {part!r:.60}, neither a text nor an image_url', where
+      f'{where} is {part!r:.60}, neither a text, an image_url nor an '
+      'input_audio',
+      where,
     )
   url = part.get('image_url')
   url = url.get('url') if isinstance(url, dict) else url

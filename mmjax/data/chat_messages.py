@@ -13,15 +13,21 @@ import PIL.Image
 from mmjax.data.chat_templates import ChatTemplate, Message
 from mmjax.errors import ConfigError
 
-_DATA = re.compile(r'data:image/[\w.+-]+;base64,', re.IGNORECASE)
+_DATA = {
+  kind: re.compile(rf'data:{kind}/[\w.+-]+;base64,', re.IGNORECASE)
+  for kind in ('image', 'audio')
+}
 _KINDS = {
   'image': 'image',
   'image_url': 'image',
   'video': 'video',
   'audio': 'audio',
   'audio_url': 'audio',
+  'input_audio': 'audio',
 }
 _SOURCES = ('url', 'path')
+_WORDS = {'image': 'an image', 'video': 'an image', 'audio': 'a sound'}
+_BASE64_SOUND = 'data:audio/wav;base64,'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Separated:
     messages: the messages; a content is a list of texts and of parts such as
       {'type': 'image'}.
     media: the images, videos and sounds, in their order: paths of files, Pillow
-      images or arrays.
+      images, arrays, or bytes of sounds.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -62,9 +68,10 @@ def separate(messages: Sequence[Message]) -> Separated:
 
   A content is a text, or a list of texts, {'type': 'text', 'text': ...},
   {'type': 'image', 'image': ...} (or `url` or `path` instead of `image`),
-  {'type': 'video', 'video': ...}, {'type': 'audio', 'audio': ...} and {'type':
-  'image_url', 'image_url': {'url': ...}}. Images are files, Pillow images,
-  arrays, or 'data:' URLs.
+  {'type': 'video', 'video': ...}, {'type': 'audio', 'audio': ...}, {'type':
+  'image_url', 'image_url': {'url': ...}} and {'type': 'input_audio',
+  'input_audio': {'data': ...}} with base64. Images are files, Pillow images,
+  arrays, or 'data:' URLs; so are sounds, without Pillow.
 
   Raises:
     ConfigError: for another part, or an image that isn't there or is to be
@@ -130,41 +137,55 @@ def _read_part(part: Any, number: int) -> tuple[str | dict[str, str], Any]:
   source = next(
     (part[key] for key in (kind, *_SOURCES) if part.get(key) is not None), None
   )
-  if isinstance(source, Mapping):
+  if isinstance(source, Mapping) and kind == 'input_audio':
+    data = source.get('data')
+    source = None if data is None else f'{_BASE64_SOUND}{data}'
+  elif isinstance(source, Mapping):
     source = source.get('url')
   if source is None:
     raise ConfigError(
       f'turn {number} has a part of the type {kind} without the {kind} itself; '
       f"write {{'type': {kind!r}, {kind!r}: 'FILE'}}"
     )
-  return {'type': _KINDS[kind]}, _open_url(source, number)
+  return {'type': _KINDS[kind]}, _open_url(source, _KINDS[kind], number)
 
 
-def _open_url(source: Any, number: int) -> Any:
+def _open_url(source: Any, kind: str, number: int) -> Any:
   """Decodes a 'data:' URL; refuses others, which are not names of files."""
   if not isinstance(source, str):
     return source
-  if source[:5].lower() == 'data:' and not _DATA.match(source):
+  pattern = _DATA.get(kind, _DATA['image'])
+  match = pattern.match(source)
+  if match:
+    return _decode(source[match.end() :], kind, number)
+  if source[:5].lower() == 'data:':
+    example = 'audio/wav' if kind == 'audio' else 'image/png'
     raise ConfigError(
-      f'turn {number}: {source!r:.60} is not the data: URL of an image; write '
-      'data:image/png;base64,... with its bytes'
+      f'turn {number}: {source!r:.60} is not the data: URL of '
+      f'{_WORDS[kind]}; write '
+      f'data:{example};base64,... with its bytes'
     )
-  if match := _DATA.match(source):
-    try:
-      data = base64.b64decode(source[match.end() :], validate=True)
-      image = PIL.Image.open(io.BytesIO(data))
-      image.load()
-    except (
-      *(binascii.Error, OSError, SyntaxError, ValueError),
-      PIL.Image.DecompressionBombError,
-    ) as error:
-      raise ConfigError(
-        f'turn {number}: the data: URL is not an image: {error}'
-      ) from error
-    return image
   if re.match(r'\w+://', source) and not source.startswith('file://'):
     raise ConfigError(
       f'turn {number}: {source:.80} is not downloaded; save it, and give the '
       "file's path"
     )
   return source.removeprefix('file://')
+
+
+def _decode(text: str, kind: str, number: int) -> Any:
+  """The image of a text of base64, or the bytes of a sound."""
+  try:
+    data = base64.b64decode(text, validate=True)
+    if kind == 'audio':
+      return data
+    image = PIL.Image.open(io.BytesIO(data))
+    image.load()
+  except (
+    *(binascii.Error, OSError, SyntaxError, ValueError),
+    PIL.Image.DecompressionBombError,
+  ) as error:
+    raise ConfigError(
+      f'turn {number}: the data: URL is not {_WORDS[kind]}: {error}'
+    ) from error
+  return image

@@ -103,8 +103,8 @@ class AudioPreprocessor:
     """Reads the samples [N] float32 of one sound.
 
     Args:
-      sound: path of a .wav file of any rate, or floats [N] in -1..1 at
-        `sample_rate`.
+      sound: path or bytes of a .wav file of any rate, or floats [N] in -1..1
+        at `sample_rate`.
 
     Raises:
       ConfigError: if it is neither.
@@ -233,6 +233,8 @@ def _read_samples(sound: Any, sample_rate: int) -> np.ndarray:
   """Reads the samples [N] float32 of one sound."""
   if isinstance(sound, str | Path):
     return audio.read(sound, sample_rate)
+  if isinstance(sound, bytes):
+    return audio.resample(*audio.decode(sound), sample_rate)
   sound = np.asarray(sound)
   if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
     raise ConfigError(
