@@ -37,7 +37,7 @@ ENDINGS = {
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
 
-_DATA_URL = re.compile(r'data:image/[\w.+-]+;base64,')
+_DATA_URL = re.compile(r'data:(?:image|audio)/[\w.+-]+;base64,')
 # What a cell without a value may hold.
 _EMPTY = re.compile(r'\s*(\[\s*\]|\{\s*\}|)\s*')
 
@@ -55,12 +55,14 @@ class ExtraField:
     kind: kind, one of `features.STORED`.
     column: name of the column.
     images: of turns, the field that has the images in them.
+    sounds: of turns, the field that has the sounds in them; '' for none.
   """
 
   name: str
   kind: str
   column: str
   images: str = dataclasses.field(default='image', repr=False)
+  sounds: str = dataclasses.field(default='', repr=False)
 
 
 def parse(text: str | None) -> tuple[ExtraField, ...]:
@@ -96,23 +98,27 @@ def parse(text: str | None) -> tuple[ExtraField, ...]:
 
 
 def _link_turns(found: Sequence[ExtraField]) -> list[ExtraField]:
-  """Names the field of the images of turns: that of several, if there is one.
+  """Names the fields of the images and sounds of turns.
+
+  They are those of several, or else of a single sound, if there is one.
 
   Raises:
     ConfigError: if there are more.
   """
-  several = [field.name for field in found if field.kind == 'images']
   turns = [field.name for field in found if field.kind == 'turns']
-  if turns and len(several) > 1:
-    raise ConfigError(
-      f'--fields: the images in {turns[0]} may be those of '
-      f'{" or ".join(several)}; fill one such field of all images'
-    )
-  images = several[0] if several else ExtraField.images
+  chosen = {}
+  for kind in ('images', 'sounds'):
+    names = [field.name for field in found if field.kind == kind]
+    if kind == 'sounds' and not names:
+      names = [field.name for field in found if field.kind == 'sound']
+    if turns and len(names) > 1:
+      raise ConfigError(
+        f'--fields: the {kind} in {turns[0]} may be those of '
+        f'{" or ".join(names)}; fill one field of the kind {kind} with all'
+      )
+    chosen |= {kind: names[0]} if names else {}
   return [
-    dataclasses.replace(field, images=images)
-    if field.kind == 'turns'
-    else field
+    dataclasses.replace(field, **chosen) if field.kind == 'turns' else field
     for field in found
   ]
 
@@ -174,7 +180,7 @@ def read(
       texts.refuse_stand_in(raw, f'the {field.kind}')
     if field.kind == 'turns':
       role = _PREFERENCE.get(field.name)
-      value = _read_turns(raw, field.images, role)
+      value = _read_turns(raw, field, role)
     else:
       value = _CONVERTERS[field.kind](raw, read_file)
   except ConfigError as error:
@@ -221,12 +227,17 @@ def _load_list(
   return [_load(item, read_file, check) for item in _as_list(value)]
 
 
-def _load_images(value: Any, read_file: ReadFile | None) -> list[bytes]:
-  """Reads a list of images, or those in the messages of a conversation."""
+def _load_media(
+  value: Any,
+  read_file: ReadFile | None,
+  word: str,
+  check: Callable[[bytes], Any],
+) -> list[bytes]:
+  """Reads a list of files, or those in the messages of a conversation."""
   if isinstance(value, str) and value.lstrip().startswith('['):
     value = _parse_json(value)
-  found = raw_turns.list_images(value)
-  return _load_list(value if found is None else found, read_file, images.check)
+  found = raw_turns.list_media(value, word)
+  return _load_list(value if found is None else found, read_file, check)
 
 
 def _load_video(value: Any, read_file: ReadFile | None) -> list[bytes]:
@@ -265,10 +276,10 @@ def _read_array(
   return array
 
 
-def _read_turns(value: Any, images_field: str, role: str | None) -> list[dict]:
+def _read_turns(value: Any, field: ExtraField, role: str | None) -> list[dict]:
   if isinstance(value, str):
     value = _parse_turns(value, role)
-  turns = raw_turns.read_turns(value, images_field)
+  turns = raw_turns.read_turns(value, field.images, field.sounds)
   if fault := features.Turns.explain_fault(turns):
     raise ConfigError(fault)
   return turns
@@ -294,7 +305,8 @@ def _as_list(value: Any) -> list:
 
 _CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
   'image': functools.partial(_load, check=images.check),
-  'images': _load_images,
+  'images': functools.partial(_load_media, word='image', check=images.check),
+  'sounds': functools.partial(_load_media, word='audio', check=audio.decode),
   'sound': functools.partial(_load, check=audio.decode),
   'video': _load_video,
   'text': functools.partial(_read_texts, what='text'),

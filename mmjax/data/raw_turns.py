@@ -19,8 +19,8 @@ _OWN = (
 )
 # What stands in a text for a file, in LLaVA and in LLaMA-Factory.
 _PLACEHOLDER = re.compile(r'\s*<(?:image|video|audio)>\s*')
-_OTHERS = re.compile(r'\s*<(?:video|audio)>\s*')
-_IMAGE = re.compile(r'\n?<image>\n?')
+_OTHERS = re.compile(r'\s*<(video|audio)>\s*')
+_PLACED = re.compile(r'\n?<(image|audio)>\n?')
 # Roles of other formats, by those of `mmjax.data.features.Turns`.
 _ROLES = {
   'system': ('system',),
@@ -28,8 +28,11 @@ _ROLES = {
   'assistant': ('assistant', 'gpt', 'model'),
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
-_IMAGE_PARTS = ('image', 'image_url')
-_SOURCES = (*_IMAGE_PARTS, 'url', 'path')
+# Types of the parts of messages, by the word of a placeholder.
+_PARTS_OF = {
+  'image': ('image', 'image_url'),
+  'audio': ('audio', 'audio_url', 'input_audio'),
+}
 
 
 def _is_conversation(fields: Mapping[str, Any]) -> bool:
@@ -114,24 +117,30 @@ def replace(fields: dict[str, Any], further: Collection[str]) -> dict[str, Any]:
   return rest | turns
 
 
-def read_turns(value: Any, images: str = 'image') -> list[dict[str, Any]]:
+def read_turns(
+  value: Any, images: str = 'image', sounds: str = ''
+) -> list[dict[str, Any]]:
   """Reads turns or pairs as the values of `mmjax.data.features.Turns`.
 
   >>> read_turns([{'from': 'human', 'value': '<image>\\nwhat is it?'}])
   [{'role': 'user', 'content': [{'field': 'image'}, 'what is it?']}]
 
   A placeholder `<image>` refers to the field of images, with the line break
-  beside it, and so does a part of the type `image` or `image_url`. Placeholders
-  of sounds and videos are left out. A content may also be a list with objects
-  {'field': NAME}, which stay.
+  beside it, and so does a part of the type `image` or `image_url`; `<audio>`
+  and parts of the type `audio`, `audio_url` or `input_audio` to the field of
+  sounds. Placeholders of videos, and of sounds without such a field, are left
+  out. A content may also be a list with objects {'field': NAME}, which stay.
 
   Args:
     value: the turns.
     images: the field that has their images.
+    sounds: the field that has their sounds; '' for none.
 
   Raises:
-    ConfigError: if a turn has no role or no text.
+    ConfigError: if a turn has no role or no text, or a part is a sound and no
+      field has sounds.
   """
+  fields = {'image': images, **({'audio': sounds} if sounds else {})}
   pairs = value if isinstance(value, list) else [value]
   turns = _split_pairs(pairs) if all(map(is_pair, pairs)) else pairs
   out = []
@@ -140,15 +149,15 @@ def read_turns(value: Any, images: str = 'image') -> list[dict[str, Any]]:
     if isinstance(content, list) and all(map(_is_own, content)):
       out.append({'role': _read_role(turn), 'content': content})
       continue
-    content = _read_content(turn, images)
+    content = _read_content(turn, fields)
     out.append({'role': _read_role(turn), 'content': content})
   return out
 
 
-def list_images(value: Any) -> list[Any] | None:
-  """The images in parts of messages, in their order; None without messages.
+def list_media(value: Any, word: str = 'image') -> list[Any] | None:
+  """The images or sounds in parts of messages; None without messages.
 
-  >>> list_images(
+  >>> list_media(
   ...   [
   ...     {
   ...       'role': 'user',
@@ -158,8 +167,12 @@ def list_images(value: Any) -> list[Any] | None:
   ... )
   ['a.png']
 
+  Args:
+    value: the messages.
+    word: 'image' or 'audio'.
+
   Raises:
-    ConfigError: if a part of the type `image` has none.
+    ConfigError: if a part of the type has none.
   """
   turns = value if isinstance(value, list) else []
   if not turns or not all(map(_is_message, turns)):
@@ -167,11 +180,11 @@ def list_images(value: Any) -> list[Any] | None:
   found = []
   for turn in turns:
     for part in turn['content'] if isinstance(turn['content'], list) else []:
-      if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
-        source = _find_source(part)
+      if _find_word(part) == word:
+        source = _find_source(part, word)
         if not source:
           raise ConfigError(
-            f'a part of a turn has no image: {text_files.quote(part)}'
+            f'a part of a turn has no {word}: {text_files.quote(part)}'
           )
         found.append(source)
   return found
@@ -181,23 +194,44 @@ def _is_message(turn: Any) -> bool:
   return isinstance(turn, dict) and {'role', 'content'} <= turn.keys()
 
 
-def _find_source(part: Mapping[str, Any]) -> Any:
-  """The image of a part: a path or URL, or the `datasets` library's object."""
-  source = next((part[key] for key in _SOURCES if part.get(key)), None)
+def _find_word(part: Any) -> str | None:
+  """The word of the placeholder that a part of a message is; None for texts."""
+  kind = part.get('type') if isinstance(part, dict) else None
+  return next((w for w, kinds in _PARTS_OF.items() if kind in kinds), None)
+
+
+def _find_source(part: Mapping[str, Any], word: str) -> Any:
+  """The file of a part: a path or URL, or the `datasets` library's object."""
+  keys = (*_PARTS_OF[word], 'url', 'path')
+  source = next((part[key] for key in keys if part.get(key)), None)
+  if isinstance(source, dict) and isinstance(source.get('data'), str):
+    return f'data:audio/wav;base64,{source["data"]}'  # Of OpenAI's input_audio.
   if isinstance(source, dict):
     return source.get('url') or source
   return source
 
 
-def _read_content(turn: Any, images: str) -> list[Any]:
-  """The content of a turn: texts, and references to images."""
+def _read_content(turn: Any, fields: Mapping[str, str]) -> list[Any]:
+  """The content of a turn: texts, and references to images and sounds.
+
+  Args:
+    turn: the turn.
+    fields: by the word of a placeholder, the field that it refers to.
+  """
   role, text = _parse_turn(turn)
   parts = turn.get('value', turn.get('content'))
   if isinstance(parts, list):
     content: list[Any] = []
     for part in parts:
-      if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
-        content.append({'field': images})
+      word = _find_word(part)
+      if word in fields:
+        content.append({'field': fields[word]})
+      elif word:
+        raise ConfigError(
+          f'a turn of the {role} has a part of the type {part["type"]}, but no '
+          'field has the sounds; import them too, as in '
+          '--fields=sounds=sounds:COLUMN'
+        )
       elif isinstance(part, dict) and isinstance(part.get('text'), str):
         content.append(part['text'])
       elif isinstance(part, str):
@@ -208,13 +242,15 @@ def _read_content(turn: Any, images: str) -> list[Any]:
           f'image: {text_files.quote(part)}'
         )
     return content
-  pieces = _IMAGE.split(_OTHERS.sub(' ', text))
+  kept = _OTHERS.sub(lambda m: m[0] if m[1] in fields else ' ', text)
+  pieces = _PLACED.split(kept)
   if len(pieces) == 1:
     return [_strip_placeholders(text)]
-  content = [pieces[0]] if pieces[0].strip() else []
-  for piece in pieces[1:]:
-    content.append({'field': images})
-    if piece.strip():
+  content = []
+  for at, piece in enumerate(pieces):
+    if at % 2:  # The word of a placeholder.
+      content.append({'field': fields[piece]})
+    elif piece.strip():
       content.append(piece)
   return content
 
@@ -289,7 +325,7 @@ def _find_images(turn: Any) -> Iterator[str]:
     yield ''
   parts = turn.get('value', turn.get('content'))
   for part in parts if isinstance(parts, list) else []:
-    if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
+    if _find_word(part) == 'image':
       url = part.get('image') or part.get('image_url')
       if isinstance(url, dict):
         url = url.get('url')

@@ -6,6 +6,9 @@ from typing import Any
 from mmjax.data import extra_fields
 from mmjax.errors import ConfigError
 
+# Placeholders of what stands in turns.
+_PLACEHOLDERS = {'image': '<image>', 'sound': '<audio>'}
+
 
 def check(
   extra: Sequence[extra_fields.ExtraField],
@@ -13,7 +16,7 @@ def check(
   *,
   has_image: bool,
 ) -> None:
-  """Compares the references in turns with the images of a record.
+  """Compares the references in turns with the images and sounds of a record.
 
   Args:
     extra: its fields besides the standard ones.
@@ -21,26 +24,40 @@ def check(
     has_image: whether the record has the standard field `image`.
 
   Raises:
-    ConfigError: for turns that refer to some images, but not to as many as
-      there are; it names the turn.
+    ConfigError: for turns that refer to some images or sounds, but not to as
+      many as there are; it names the turn.
   """
   for field in extra:
     if field.kind != 'turns' or field.name not in values:
       continue
     images = values.get(field.images, has_image and [b''])
-    number = len(images) if isinstance(images, list) else int(bool(images))
-    used = 0
-    for at, turn in enumerate(values[field.name], 1):
-      used += turn['content'].count({'field': field.images})
-      if used > number:
-        raise ConfigError(
-          f'turn {at} of its {field.column} refers to image {used}, but the '
-          f'record has {number} in {field.images!r}; import the images too, as '
-          "in --fields=images=images:COLUMN, or take '<image>' out of the turn"
-        )
-    if 0 < used < number:
+    _compare(field, values[field.name], 'image', field.images, images)
+    if field.sounds:
+      sounds = values.get(field.sounds)
+      _compare(field, values[field.name], 'sound', field.sounds, sounds)
+
+
+def _compare(
+  field: extra_fields.ExtraField,
+  turns: Sequence[Mapping[str, Any]],
+  word: str,
+  name: str,
+  files: Any,
+) -> None:
+  """Compares the references to one field with what it has."""
+  number = len(files) if isinstance(files, list) else int(bool(files))
+  mark, used = _PLACEHOLDERS[word], 0
+  for at, turn in enumerate(turns, 1):
+    used += turn['content'].count({'field': name})
+    if used > number:
       raise ConfigError(
-        f'the {len(values[field.name])} turns of its {field.column} refer to '
-        f'{used} images, but the record has {number} in {field.images!r}; '
-        "write '<image>' where each belongs"
+        f'turn {at} of its {field.column} refers to {word} {used}, but the '
+        f'record has {number} in {name!r}; import the {word}s too, as in '
+        f"--fields={word}s={word}s:COLUMN, or take '{mark}' out of the turn"
       )
+  if 0 < used < number:
+    raise ConfigError(
+      f'the {len(turns)} turns of its {field.column} refer to {used} {word}s, '
+      f"but the record has {number} in {name!r}; write '{mark}' where each "
+      'belongs'
+    )

@@ -1,15 +1,17 @@
-"""Conversations are imported with their images in their places."""
+"""Conversations are imported with images and sounds in their places."""
 
 import base64
 import io
 import json
+import shutil
 
+import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmjax.data import extra_fields, importing, sources
+from mmjax.data import audio, extra_fields, importing, sources
 from mmjax.errors import ConfigError
 
 
@@ -104,3 +106,51 @@ def test_turns_that_refer_to_other_images_are_refused(
   path.write_text(json.dumps({'images': images, 'messages': turns}))
   with pytest.raises(ConfigError, match=words):
     run_import(path, 'seen=images:images,t=turns:messages')
+
+
+def test_sounds_of_conversations_are_imported_in_their_places(tmp_path):
+  """Placeholders beside those of images, parts of messages, one sound."""
+  (tmp_path / 'a.png').write_bytes(make_png(0))
+  waves = [audio.encode_wave(np.full(9, x), 8000) for x in (0.1, 0.2)]
+  for number, wave in enumerate(waves):
+    (tmp_path / f'{number}.wav').write_bytes(wave)
+  encoded = base64.b64encode(waves[1]).decode()
+  parts = [
+    {'type': 'audio', 'audio': '0.wav'},
+    {'type': 'text', 'text': 'or'},
+    {'type': 'input_audio', 'input_audio': {'data': encoded, 'format': 'wav'}},
+  ]
+  path = tmp_path / 'r.jsonl'
+  silent = json.dumps({'messages': [{'role': 'user', 'content': 'so'}]})
+  write = lambda row: path.write_text(f'{json.dumps(row)}\n{silent}\n')
+  hear, see = {'field': 'heard'}, {'field': 'seen'}
+  for text, column, kind, value, content in (
+    (
+      '<audio>\n<image> <video>or<audio>?',
+      'wavs',
+      'sounds',
+      ['0.wav', '1.wav'],
+      [hear, see, ' or', hear, '?'],
+    ),
+    (parts, 'messages', 'sounds', None, [hear, 'or', hear]),
+    ('so <audio>', 'wavs', 'sound', '1.wav', ['so ', hear]),
+  ):
+    row = {'messages': [{'role': 'user', 'content': text}], 'wavs': value}
+    fields = f'heard={kind}:{column},t=turns:messages'
+    if '<image>' in text:
+      row['images'], fields = ['a.png'], f'seen=images:images,{fields}'
+    write(row)
+    run_import(path, fields)
+    found = sources.open_source('mine', 'train', data_dir=tmp_path / 'data')
+    (found,) = (record for record in found if 'heard' in record['fields'])
+    want = waves[1] if kind == 'sound' else waves
+    assert found['fields']['heard'] == want
+    assert found['fields']['t'][0]['content'] == content
+    shutil.rmtree(tmp_path / 'data')
+  row = {'messages': [{'role': 'user', 'content': '<audio> <audio>'}]}
+  write({**row, 'wavs': '0.wav'})
+  with pytest.raises(ConfigError, match=r'turn 1 of its .* refers to sound 2'):
+    run_import(path, fields)
+  write({'messages': [{'role': 'user', 'content': parts}]})
+  with pytest.raises(ConfigError, match='type audio, but no field has the sou'):
+    run_import(path, 't=turns:messages')
