@@ -307,11 +307,23 @@ def _check_input(
     return
   try:
     with arguments.naming(flag, 'read'):
-      run.preprocessor[name].prepare(value)
+      run.preprocessor[_find_feature(run, name)].prepare(value)
   except ConfigError as error:
     message = str(error)
     named = message if message.startswith(flag) else f'{flag}: {message}'
     raise ConfigError(named) from error
+
+
+def _find_feature(run, name: str) -> str:
+  """The feature that reads a value; of images in conversations, theirs."""
+  from mmjax.data import features
+
+  if name in run.preprocessor.features:
+    return name
+  for feature in run.preprocessor.features.values():
+    if isinstance(feature, features.Turns) and feature.medium == name:
+      return next(iter(feature.media_names), name)
+  return name
 
 
 def _find_use(run, flag: str, model_name: str, task_name: str | None = None):

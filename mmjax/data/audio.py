@@ -138,6 +138,14 @@ def resample(
   return resampled.astype(np.float32)
 
 
+def count_resampled(number: int, sample_rate: float, target_rate: float) -> int:
+  """Number of samples that `resample` makes of so many."""
+  if sample_rate == target_rate:
+    return number
+  up, down = _ratio(target_rate, sample_rate)
+  return -(-number * up // down)
+
+
 def _ratio(target_rate: float, sample_rate: float) -> tuple[int, int]:
   """Whole numbers with the ratio of two rates, which may have fractions."""
   if target_rate < sample_rate:

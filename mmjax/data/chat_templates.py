@@ -28,6 +28,8 @@ _FILES = ('chat_template.json', 'processor_config.json', SETTINGS)
 _TOKENS = ('bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask')
 # Names of what a model thinks before it answers; templates read the first.
 _REASONING = ('reasoning_content', 'thinking', 'reasoning')
+# Types of parts that a placeholder can stand for.
+_PLACED = ('image', 'audio')
 _PROBE = 'probe'
 
 Message = Mapping[str, Any]
@@ -150,11 +152,12 @@ class ChatTemplate:
     """A message's content in the form that the template reads.
 
     A template of texts alone, as a language model without images has, gets an
-    image as its placeholder on a line of its own (Liu et al. 2023, table 2).
+    image or a sound as its placeholder on a line of its own (Liu et al. 2023,
+    table 2).
 
     Args:
       items: texts, and parts such as {'type': 'image'}, in their order.
-      placeholder: token that stands for an image; '' for none.
+      placeholder: token that stands for an image or a sound; '' for none.
 
     Raises:
       ConfigError: for a part in a template that reads texts alone.
@@ -162,8 +165,8 @@ class ChatTemplate:
     parts = [item for item in items if not isinstance(item, str)]
     if not parts and self.takes_texts:
       return ' '.join(map(str, items))
-    are_images = all(part.get('type') == 'image' for part in parts)
-    if placeholder and are_images and not self.takes_parts:
+    are_media = all(part.get('type') in _PLACED for part in parts)
+    if placeholder and are_media and not self.takes_parts:
       return '\n'.join(i if isinstance(i, str) else placeholder for i in items)
     if not self.takes_parts:
       kinds = ', '.join(str(part.get('type')) for part in parts) or 'text'

@@ -142,7 +142,7 @@ def pack(
   if not packed:
     return source, preprocessor
   (feature,) = packed[:1]
-  known = (feature.name, *feature.image_names)
+  known = (feature.name, *feature.media_names)
   others = [name for name in preprocessor.features if name not in known]
   if others:
     feature.refuse(
@@ -154,7 +154,7 @@ def pack(
     feature.refuse('packed', 'packs one data set, but data.mixture has several')
   sizes = [_measure(source, index, feature) for index in range(len(source))]
   lengths, images = map(list, zip(*sizes, strict=True))
-  rows = fill_rows(lengths, feature.length, seed, images, feature.image_room)
+  rows = fill_rows(lengths, feature.length, seed, images, feature.media_room)
   return PackedSource(source, rows), PackedPreprocessor(preprocessor)
 
 
@@ -165,8 +165,8 @@ def _measure(
 
   What can't be read has a row of its own.
   """
-  read = source.read if feature.image_names else source.read_small
-  whole = feature.length, feature.image_room
+  read = source.read if feature.media_names else source.read_small
+  whole = feature.length, feature.media_room
   try:
     value = feature.choose(read(index), None)
     ids, learnt = feature.encode(value) if value else ([], [])
@@ -174,7 +174,7 @@ def _measure(
     return whole  # Training refuses it by itself, with its record.
   if feature.requires_answer and not any(learnt[1 : feature.length]):
     return whole
-  used = feature.count_images(value or ())
-  if used > feature.image_room:
+  used = feature.count_media(value or ())
+  if used > feature.media_room:
     return whole
   return min(len(ids), feature.length), used

@@ -100,9 +100,19 @@ class AudioTransformer(tower.Tower):
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
-    if self.merged > 1:
-      mask = _cut_groups(mask, self.merged).all(axis=2)
+    mask = self._merge_mask(mask)
     return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def mask_tokens(self, mask: Array) -> Array:
+    """Which tokens [B, N] are real, of the mask [B, F] of frames."""
+    for stride in self.strides:
+      mask = mask[:, ::stride]
+    return self._merge_mask(mask)
+
+  def _merge_mask(self, mask: Array) -> Array:
+    if self.merged == 1:
+      return mask
+    return _cut_groups(mask, self.merged).all(axis=2)
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""

@@ -5,8 +5,6 @@ Shape letters are those of `mmjax.types`.
 
 from mmjax.models.audio_language import InterleavedAudioLanguage
 from mmjax.models.build import (
-  NESTED,
-  NESTED_DERIVED,
   build,
   describe,
   settings_of,
@@ -29,6 +27,8 @@ from mmjax.models.mmdit import MMDiT
 from mmjax.models.multimodal import Multimodal
 from mmjax.models.parts import (
   ENCODER_PARTS,
+  NESTED,
+  NESTED_DERIVED,
   PARTS,
   find_encoder_inputs,
   list_encoder_inputs,

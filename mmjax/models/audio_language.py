@@ -1,10 +1,16 @@
 """A language model with sounds among its words."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import encoders
+from mmjax.errors import ConfigError
+from mmjax.models import interleaved_inputs as inputs
 from mmjax.models import vision_language
-from mmjax.types import Array, Batch, Tokens
+from mmjax.types import Array, Batch, Outputs, Size, Tokens
 
 
 class InterleavedAudioLanguage(
@@ -18,21 +24,43 @@ class InterleavedAudioLanguage(
   Attributes:
     audio: an encoder of spectrograms, `AudioTransformer`.
     vision: None, as there are no images.
+    spectrogram: settings of `mmjax.encoders.FromSamples`, for models that are
+      trained on samples. An encoder that gets padding as silence encodes all of
+      it, but the decoder gets the tokens of the sound alone.
+    sample_rate: samples a second of these.
+    input_sounds: the feature of the sounds of the conversations that it is
+      trained on.
   """
 
   audio: nn.Module
   vision: nn.Module | None = None
+  spectrogram: Mapping[str, Any] | None = None
+  sample_rate: Size = 16_000
+  input_sounds: Sequence[str] = ()
 
-  def __call__(self, batch: Batch, *, train: bool) -> dict[str, Array]:
+  def setup(self):
+    super().setup()
+    if self.vision is not None:
+      raise ConfigError(
+        'model.vision is beside model.audio, but the model reads sounds alone '
+        'among words; leave it out'
+      )
+    self.samples = encoders.FromSamples(
+      self.audio, sample_rate=self.sample_rate, **(self.spectrogram or {})
+    )
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts the token after each one of a text.
 
     Args:
       batch: `text` [B, T] with `text_mask` [B, T], and the arguments of
-        `encode_sounds`, which may be missing.
+        `encode_sounds`, which may be missing. With `output_text`, the arrays
+        are those of `mmjax.data.features.Turns` and `Sounds`.
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32; in training they are not multiplied out.
+      `text_logits` [B, T, V] float32, with `output_text` `NAME_logits` [B, T -
+      1, V]; in training they are not multiplied out.
     """
     return super().__call__(batch, train=train)
 
@@ -50,22 +78,71 @@ class InterleavedAudioLanguage(
       Tokens: values [B, n * N, D], of which those that `mask` says are real.
     """
     batch, number = spectrogram.shape[:2]
-    encoded = self.audio(
-      spectrogram.reshape(batch * number, *spectrogram.shape[2:]),
-      spectrogram_mask.reshape(batch * number, -1),
-      train=train,
-    )
+    frames = spectrogram_mask.reshape(batch * number, -1)
+    spectrogram = spectrogram.reshape(batch * number, *spectrogram.shape[2:])
+    return self._encode_frames(spectrogram, frames, frames, batch, train=train)
+
+  def encode_samples(
+    self, samples: Array, mask: Array, *, train: bool = False
+  ) -> Tokens:
+    """The same of samples.
+
+    Args:
+      samples: [B, n, S] in -1..1, n sounds a text.
+      mask: [B, n, S], True where there is sound.
+      train: whether dropout is on.
+    """
+    batch = len(samples)
+    mask = mask.reshape(-1, mask.shape[2])  # [B * n, S]
+    spectrogram, read = self.samples.compute(samples.reshape(mask.shape), mask)
+    frames = self.samples.mask_frames(mask, spectrogram.shape[1])
+    return self._encode_frames(spectrogram, read, frames, batch, train=train)
+
+  def _encode_frames(
+    self,
+    spectrogram: Array,
+    read: Array,
+    frames: Array,
+    batch: int,
+    *,
+    train: bool,
+  ) -> Tokens:
+    """Encodes spectrograms [B * n, F, M] as tokens [B, n * N, D].
+
+    Args:
+      spectrogram: the spectrograms.
+      read: [B * n, F], True for frames that the encoder gets as sound.
+      frames: [B * n, F], True for those of sound.
+      batch: B.
+      train: whether dropout is on.
+    """
+    encoded = self.audio(spectrogram, read, train=train)
     values = self._project(encoded.values, train=train)  # [B * n, N, D]
+    mask = self.audio.mask_tokens(frames)  # [B * n, N]
+    if values.shape[1] != mask.shape[1]:
+      raise ConfigError(
+        f'model.projector makes {values.shape[1]} tokens of the '
+        f'{mask.shape[1]} of a sound; use one that keeps their number, and '
+        'model.audio.merged for fewer'
+      )
     values = values.reshape(batch, -1, values.shape[-1])
-    mask = encoded.mask.reshape(batch, -1)
+    mask = mask.reshape(batch, -1)
     # Sounds have as many tokens as they are long, and padding between them.
     order = jnp.argsort(~mask, axis=1, stable=True)
     values = jnp.take_along_axis(values, order[:, :, None], axis=1)
     mask = jnp.take_along_axis(mask, order, axis=1)
     return Tokens(values, mask, values[:, 0])
 
+  def _select(self, batch: Batch, name: str = '') -> dict[str, Any]:
+    chosen = super()._select(batch, name)
+    sounds = () if name else self.input_sounds
+    return chosen | inputs.select_sounds(batch, sounds)
+
   def _encode_inserted(self, batch: Batch, *, train: bool) -> Tokens | None:
-    names = ('spectrogram', 'spectrogram_mask')
-    if names[0] not in batch:
-      return None
-    return self.encode_sounds(*(batch[name] for name in names), train=train)
+    for encode, *names in (
+      (self.encode_samples, 'samples', 'samples_mask'),
+      (self.encode_sounds, 'spectrogram', 'spectrogram_mask'),
+    ):
+      if names[0] in batch:
+        return encode(*(batch[name] for name in names), train=train)
+    return None

@@ -16,27 +16,14 @@ from mmjax import types as types_lib
 from mmjax.errors import ConfigError, choose, suggest
 from mmjax.models import leftovers
 from mmjax.models import parts as parts_lib
-from mmjax.models.parts import PARTS, Part
-from mmjax.models.sizes import DataSizes, OutputSpec, describe_images
+from mmjax.models.parts import NESTED, NESTED_DERIVED, PARTS, Part
+from mmjax.models.sizes import DataSizes, OutputSpec, describe_media
 from mmjax.models.tables import BUILT_IN, Tables
 
 if typing.TYPE_CHECKING:
   from mmjax.data.features import Feature
 
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
-# Settings that are mappings -> their class.
-NESTED = {'block': mnn.Block, 'relative': mnn.RelativePositions}
-# Fields of these classes that `build` sets.
-NESTED_DERIVED = {
-  'block': (
-    'width',
-    'num_heads',
-    'mlp_dim',
-    'self_attention',
-    'cross_attention',
-  ),
-  'relative': ('num_heads', 'bidirectional'),
-}
 _DERIVED = (
   'dtype',
   'parent',
@@ -47,6 +34,8 @@ _DERIVED = (
   'output_sizes',
   'output_text',
   'input_images',
+  'input_sounds',
+  'sample_rate',
   'image_tokens',
   'embedded',
   'masked_heads',
@@ -90,7 +79,7 @@ def build(
     'num_answers': data.num_answers,
     'output_sizes': dict(outputs.sizes),
     'output_text': outputs.text,
-    **describe_images(data, outputs),
+    **describe_media(data, outputs),
     'embedded': tuple(outputs.embedded),
     'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),

@@ -1,9 +1,12 @@
-"""What conversations with images need of a model's settings."""
+"""What conversations with images or sounds need of a model's settings."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmjax import models
+import flax.linen as nn
+
+from mmjax import encoders, models
 from mmjax.data import features as features_lib
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
@@ -28,13 +31,13 @@ def check(
     ConfigError: naming the settings that contradict each other.
   """
   turns = features.get(outputs.text)
-  if not isinstance(turns, features_lib.Turns) or not turns.image_names:
+  if not isinstance(turns, features_lib.Turns) or not turns.media_names:
     return
   turns = turns.with_features(features)
   vision = dict(model.get('vision') or {})
   block = dict((model.get('decoder') or {}).get('block') or {})
   axes = (block.get('rope') or {}).get('sections')
-  for name, feature in turns.image_features.items():
+  for name, feature in turns.media_features.items():
     where = f'data.features.{name}'
     if isinstance(feature, features_lib.Patches):
       _check_patches(where, feature, vision)
@@ -43,6 +46,54 @@ def check(
         f'{where} is of the kind {feature.kind}, but the rotary sections of '
         'model.decoder need the rows and columns of images; make it of the '
         "kind 'patches'"
+      )
+
+
+def check_built(
+  model: nn.Module,
+  features: Mapping[str, features_lib.Feature],
+  outputs: models.OutputSpec,
+) -> None:
+  """Refuses a model that can't read the images or sounds of conversations.
+
+  Args:
+    model: the model.
+    features: features by name.
+    outputs: what the tasks need the model to return.
+
+  Raises:
+    ConfigError: if it reads the other of these, or its tokens of sounds are not
+      those that the data counts.
+  """
+  turns = features.get(outputs.text)
+  if not isinstance(turns, features_lib.Turns) or not turns.media_names:
+    return
+  hears = hasattr(model, 'input_sounds')
+  if hears != bool(turns.sound):
+    setting = 'sound' if turns.sound else 'image'
+    name = 'interleaved_audio' if turns.sound else 'interleaved'
+    turns.refuse(
+      setting,
+      f'has no place in a {type(model).__name__}; use the model {name!r}',
+    )
+  is_known = isinstance(model, models.InterleavedAudioLanguage)
+  if is_known and turns.sound in features:
+    _check_sounds(features[turns.sound], model)
+
+
+def _check_sounds(
+  feature: features_lib.Sounds, model: models.InterleavedAudioLanguage
+) -> None:
+  spectrogram = encoders.FromSamples(None, **(model.spectrogram or {}))
+  step = spectrogram.hop * math.prod(model.audio.strides)
+  for name, number, what in (
+    ('step', step, 'spectrogram.hop times model.audio.strides'),
+    ('merged', model.audio.merged, 'audio.merged'),
+  ):
+    if getattr(feature, name) != number:
+      raise ConfigError(
+        f'data.features.{feature.name}.{name} is {getattr(feature, name)}, but '
+        f'model.{what} is {number}; make them equal'
       )
 
 
@@ -69,7 +120,7 @@ def set_placeholder(
   feature: features_lib.Feature | None,
   tokenizer: tokenizers.Tokenizer | None,
 ) -> Mapping[str, Any]:
-  """Settings of a model whose images stand where conversations have them.
+  """Settings of a model with images or sounds where conversations have them.
 
   Other tokens that stand for something in the published model, such as
   videos, are words.
@@ -80,18 +131,19 @@ def set_placeholder(
     tokenizer: the run's.
 
   Raises:
-    ConfigError: if images stand at other tokens than the model's.
+    ConfigError: if they stand at other tokens than the model's.
   """
   if not isinstance(feature, features_lib.Turns):
     return model
   placeholders = tuple(model.get('placeholders') or ())
-  if not feature.image_names:
+  if not feature.media_names:
     return {**model, 'placeholders': ()} if placeholders else model
   found = tokenizer.find_id(feature.placeholder)
   if found not in placeholders:
     raise ConfigError(
       f'data.features.{feature.name}.placeholder={feature.placeholder!r} has '
-      f'the id {found}, but images stand at {placeholders} in the model; name '
-      "that token, or set model.placeholders in a model named 'interleaved'"
+      f'the id {found}, but the model has the placeholders {placeholders}; '
+      'name that token, or set model.placeholders in a model named '
+      "'interleaved' or 'interleaved_audio'"
     )
   return {**model, 'placeholders': (found,)}

@@ -48,6 +48,7 @@ def check(
     dtype=config.train.dtype,
     tables=tables,
   )
+  conversations.check_built(built, features, outputs)
   flexible_images.check(built, features)
   if outputs.masked_heads:
     masking.check(built, outputs.masked_heads)

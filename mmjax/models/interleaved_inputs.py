@@ -1,4 +1,4 @@
-"""Which arrays of a batch an interleaved vision-language model reads."""
+"""Which arrays of a batch a model with images or sounds among words reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +43,24 @@ def select(
     slots = batch.get(f'{name}_slots')
     chosen['image'] = _join_images(batch, images, slots)
   return chosen
+
+
+def select_sounds(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
+  """Selects the samples of a feature of sounds, if the batch has them.
+
+  Args:
+    batch: arrays by feature.
+    names: the feature of the sounds of conversations; () for none.
+
+  Returns:
+    Arguments of `InterleavedAudioLanguage.encode_samples` by name.
+  """
+  return {
+    key: batch[own]
+    for name in names
+    if name in batch
+    for key, own in (('samples', name), ('samples_mask', f'{name}_mask'))
+  }
 
 
 def _select_patches(batch: Batch, name: str) -> dict[str, Array]:

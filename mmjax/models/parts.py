@@ -78,6 +78,9 @@ PARTS = {
     cross_attention=False,
   ),
   'sound': Part(encoders.ENCODERS['sound'], aliases=('audio',)),
+  'audio': Part(
+    {'audio_transformer': encoders.AudioTransformer}, aliases=('sound',)
+  ),
   'video': Part(encoders.ENCODERS['video']),
   'series': Part(encoders.ENCODERS['series']),
   'table': Part(encoders.ENCODERS['table']),
@@ -101,6 +104,25 @@ PARTS = {
   ),
   'prior': Part({'prior': prior.Prior}, lengths=('text_length',)),
   'generator': Part({'dit': diffusion_transformer.DiT}, data=_IMAGE_DATA),
+}
+
+# Settings that are mappings -> their class.
+NESTED = {
+  'block': mnn.Block,
+  'relative': mnn.RelativePositions,
+  'spectrogram': encoders.FromSamples,
+}
+# Fields of these classes that `build` sets.
+NESTED_DERIVED = {
+  'block': (
+    'width',
+    'num_heads',
+    'mlp_dim',
+    'self_attention',
+    'cross_attention',
+  ),
+  'relative': ('num_heads', 'bidirectional'),
+  'spectrogram': ('encoder', 'sample_rate'),
 }
 
 # Part whose classes encode a feature, by its kind.

@@ -57,10 +57,16 @@ class OutputSpec:
   embedded: Sequence[str] = ()
 
 
-def describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
-  """The fields of a model that describe the images in conversations."""
+def describe_media(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
+  """The fields of a model that describe what stands in conversations."""
   feature = data.features.get(outputs.text)
-  return {
-    'input_images': tuple(getattr(feature, 'image_names', ())),
+  sound = getattr(feature, 'sound', '')
+  names = tuple(getattr(feature, 'media_names', ()))
+  described = {
+    'input_images': tuple(name for name in names if name != sound),
+    'input_sounds': tuple(name for name in names if name == sound),
     'image_tokens': getattr(feature, 'image_tokens', 0),
   }
+  if sound in data.features:
+    described['sample_rate'] = data.features[sound].rate
+  return described

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from mmjax.models import (
+  audio_language,
   contrastive_captioner,
   diffusion_transformer,
   dual_encoder,
@@ -29,6 +30,7 @@ MODELS = {
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'image_first': image_first.ImageFirstVisionLanguage,
   'multimodal': multimodal.Multimodal,
+  'interleaved_audio': audio_language.InterleavedAudioLanguage,
   'interleaved': vision_language.InterleavedVisionLanguage,
   'language_model': language_model.LanguageModel,
   'dit': diffusion_transformer.DiT,

@@ -9,8 +9,8 @@ from mmjax import models
 from mmjax.data import features
 from mmjax.runs import weight_source
 
-# Settings that a config may have of its own: an image's budget.
-_FREE = ('min_pixels', 'max_pixels', 'longest', 'splits', 'most')
+# Settings that a config may have of its own: budgets of images and sounds.
+_FREE = ('min_pixels', 'max_pixels', 'longest', 'splits', 'most', 'seconds')
 # Kinds whose images keep their own sizes.
 _SIZED = (features.Patches.kind, features.Tiles.kind)
 
@@ -18,29 +18,69 @@ _SIZED = (features.Patches.kind, features.Tiles.kind)
 def list_settings(
   source: weight_source.WeightSource, data: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-  """The settings of features of conversations and of their images.
+  """The settings of features of conversations and of their images or sounds.
 
   Args:
-    source: the trained model with placeholders for images.
+    source: the trained model with placeholders for these.
     data: the config's `data`.
 
   Yields:
-    The path in `data` and the value: the token that stands for images, what is
-    written around it, and how images are prepared; how large they may be unless
-    the config says so.
+    The path in `data` and the value: the token that stands for them, what is
+    written around it, and how they are prepared; how large or long they may be
+    unless the config says so.
   """
-  for name, own in (data.get('features') or {}).items():
-    if own.get('kind') != features.Turns.kind or not own.get('image'):
-      continue
+  for name, media in _find_media(data):
     if 'tokenizer' in source.data:
       yield f'features.{name}.placeholder', _find_placeholder(source)
       for key, value in _find_image_text(source, name).items():
         yield f'features.{name}.{key}', value
-    for image in features.Turns(name=name, image=own['image']).image_names:
-      section = (data.get('features') or {}).get(image)
-      for key, value in _find_settings(source, image, section).items():
-        if key not in _FREE or key not in section:
-          yield f'features.{image}.{key}', value
+    for image in media:
+      yield from _list_own(source, image, data)
+
+
+def list_sounds(
+  source: weight_source.WeightSource,
+  data: Mapping[str, Any],
+  described: Mapping[str, Any],
+) -> Iterator[tuple[str, Any]]:
+  """The settings of features of sounds that come with their encoder.
+
+  Args:
+    source: has the encoder.
+    data: the config's `data`.
+    described: settings of the encoder in the model.
+
+  Yields:
+    The path in `data` and the value.
+  """
+  for _, media in _find_media(data):
+    for name in media:
+      if data['features'].get(name, {}).get('kind') == features.Sounds.kind:
+        own = dict(_list_own(source, name, data))
+        own[f'features.{name}.merged'] = described.get('merged', 1)
+        yield from own.items()
+
+
+def _find_media(
+  data: Mapping[str, Any],
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+  """Features of conversations, and those of their images or sounds."""
+  for name, own in (data.get('features') or {}).items():
+    if own.get('kind') == features.Turns.kind:
+      chosen = {key: own[key] for key in ('image', 'sound') if own.get(key)}
+      media = features.Turns(name=name, **chosen).media_names
+      if media:
+        yield name, media
+
+
+def _list_own(
+  source: weight_source.WeightSource, name: str, data: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+  """The settings of a feature of images or sounds."""
+  section = data['features'].get(name)
+  for key, value in _find_settings(source, name, section).items():
+    if key not in _FREE or key not in section:
+      yield f'features.{name}.{key}', value
 
 
 def keeps_sizes(data: Mapping[str, Any]) -> bool:
@@ -69,11 +109,11 @@ def _find_settings(
   image: str,
   section: Mapping[str, Any] | None,
 ) -> Mapping[str, Any]:
-  """Settings of a feature of images; none of one that `data` describes."""
+  """Settings of a feature; none of one that `data` does not describe."""
   if section is None:
     return {}
   kind = section.get('kind')
-  part = kind if kind in _SIZED else 'image'
+  part = kind if kind in (*_SIZED, features.Sounds.kind) else 'image'
   own = source.inputs.get(image)
   match = own if own and image != 'image' else source.inputs.get(part)
   names = (
@@ -84,6 +124,9 @@ def _find_settings(
 
 
 def is_interleaved(described: Mapping[str, Any]) -> bool:
-  """Whether a described model has images among its words."""
+  """Whether a described model has images or sounds among its words."""
   cls = models.BUILT_IN.models.get(described.get('name'))
-  return cls is models.InterleavedVisionLanguage
+  return cls in (
+    models.InterleavedVisionLanguage,
+    models.InterleavedAudioLanguage,
+  )

@@ -123,6 +123,8 @@ def _set_model(
     config.model.encoders[start.name] = described
   elif start.part:
     config.model[start.part] = described
+    if start.part == 'audio':
+      config.model.spectrogram = interleaved.find_spectrogram(start.source)
   else:
     config.model = described
 
@@ -141,6 +143,10 @@ def _list_settings(
   settings = list(start.source.data_settings(parts, config.data))
   if not start.part and conversation_inputs.is_interleaved(described):
     settings += conversation_inputs.list_settings(start.source, config.data)
+  if start.part == 'audio':
+    settings += conversation_inputs.list_sounds(
+      start.source, config.data, described
+    )
   return settings
 
 

@@ -1,4 +1,4 @@
-"""Models that published ones with images among their words are trained as."""
+"""What published models with images or sounds among words are trained as."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,8 @@ def describe(
   """The settings of a part of a source, '' for the whole.
 
   A whole model with images among its words becomes one image first, unless the
-  config names another model of its parts.
+  config names another model of its parts. How many tokens of sounds are merged
+  stays the config's, for an encoder that starts from another model's.
 
   Args:
     given: the config's `model`.
@@ -33,9 +34,20 @@ def describe(
   described = weight_source.with_init_from_errors(
     models.describe, module, source.tables
   )
+  merged = (given.get('audio') or {}).get('merged')
+  if part == 'audio' and merged is not None:
+    described['merged'] = merged
+  if described['name'] == 'interleaved_audio':
+    described['spectrogram'] = find_spectrogram(source)
   if name == 'embedder' and described['name'] == 'interleaved':
     return _embed_with(described, given)
   return described
+
+
+def find_spectrogram(source: weight_source.WeightSource) -> dict[str, Any]:
+  """Settings of the spectrogram that a source's `audio` was trained with."""
+  own = source.spectrogram or getattr(source.module, 'spectrogram', None)
+  return dict(own or {})
 
 
 def _embed_with(

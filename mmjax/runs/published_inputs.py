@@ -1,6 +1,7 @@
 """Settings of inputs that belong to published weights."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mmjax.pretrained import (
   preprocess,
   preprocess_audio,
   processors,
+  qwen2_audio,
   sentences,
   tokenizer_settings,
 )
@@ -184,6 +186,22 @@ def lacks_pooler(config: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
   )
 
 
+def convert_sounds(
+  encoder: encoders.AudioTransformer,
+  sound: Mapping[str, Any],
+  spectrogram: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Settings of a feature of the sounds in conversations.
+
+  Args:
+    encoder: encodes their spectrograms.
+    sound: settings of a sound's feature, of `find_sound`.
+    spectrogram: settings of its spectrogram.
+  """
+  step = spectrogram['hop'] * math.prod(encoder.strides)
+  return {**sound, 'step': step, 'merged': encoder.merged}
+
+
 def find_sound(
   model: type[base.Pretrained], files: Mapping[str, bytes]
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -211,7 +229,7 @@ def find_sound(
         'num_mels': whisper.num_mels,
         'n_fft': whisper.n_fft,
         'hop': whisper.hop,
-        'fills_silence': True,
+        'fills_silence': not issubclass(model, qwen2_audio.Model),
       },
     )
   fbank = preprocess_audio.FbankPreprocessor.from_config(*match)

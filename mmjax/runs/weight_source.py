@@ -288,10 +288,13 @@ def _open_published(folder: Path) -> WeightSource:
   if _find_part(module, 'sound', models.BUILT_IN):
     match = published_inputs.find_sound(family.model_class, small)
     if match is None:
-      refused['sound'] = _UNKNOWN_SOUND
+      refused |= dict.fromkeys(('sound', 'audio'), _UNKNOWN_SOUND)
     else:
       settings, spectrogram = match
       inputs['sound'] = Input('sound', settings)
+      if heard := _find_part(module, 'audio', models.BUILT_IN):
+        sounds = published_inputs.convert_sounds(heard[0], *match)
+        inputs['sounds'] = Input(None, sounds)
   tokenizer, fault = built_tokenizers.find(folder, config, small)
   read_for_images = published_inputs.convert_image_text(
     family.model_class, config, small, tokenizer

@@ -115,18 +115,19 @@ def _find_embedded(
   """The features that the tasks' model embeds, each alone.
 
   Raises:
-    ConfigError: if one is of conversations with images.
+    ConfigError: if one is of conversations with images or sounds.
   """
   found = {}
   for task_name, task in tasks.items():
     for name in task.list_embedded():
       found[name] = None
       feature = features.get(name)
-      if isinstance(feature, Turns) and feature.image_names:
+      if isinstance(feature, Turns) and feature.media_names:
         raise ConfigError(
           f'tasks.{task_name} embeds data.features.{name}, whose image='
-          f'{feature.image!r}: conversations are embedded without images; set '
-          f"image='', and embed the images as a feature of their own"
+          f'{feature.image!r} and sound={feature.sound!r}: conversations are '
+          "embedded without these; set them to '', and embed images as a "
+          'feature of their own'
         )
   return tuple(found)
 

@@ -144,7 +144,11 @@ def _lines(
   texts: Sequence[str],
   beam_size: int,
 ) -> list[str]:
-  parts = [{'type': 'image', 'image': image} for image in inputs.values()]
+  sound = base.find_task(run, Chat).sound
+  parts = []
+  for name, value in inputs.items():
+    kind = 'audio' if name in ('sound', sound) else 'image'
+    parts.append({'type': kind, kind: value})
   return [
     chat(
       run, [{'role': 'user', 'content': [*parts, text]}], beam_size=beam_size
@@ -165,6 +169,8 @@ class Chat(base.Task):
     target: feature of the kind turns.
     image: features of the images to which conversations refer, one or several,
       the same as the setting `image` of the target; '' for none.
+    sound: feature of the sounds to which they refer, the same as the setting
+      `sound` of the target; '' for none.
     label_smoothing: fraction of the target spread over all tokens.
     max_new_tokens: largest number of tokens of an answer that is written.
   """
@@ -179,6 +185,7 @@ class Chat(base.Task):
 
   target: str = 'turns'
   image: str | Sequence[str] = ''
+  sound: str = ''
   label_smoothing: Fraction = 0.0
   max_new_tokens: Size = 64
 
@@ -201,16 +208,16 @@ class Chat(base.Task):
     return objectives.AssistantWriting(self.label_smoothing, self.target)
 
   @property
-  def image_names(self) -> tuple[str, ...]:
-    """Names of the features of the conversations' images."""
+  def media_names(self) -> tuple[str, ...]:
+    """Names of the features of the conversations' images or sounds."""
     names = (self.image,) if isinstance(self.image, str) else self.image
-    return tuple(filter(None, names))
+    return tuple(filter(None, (*names, self.sound)))
 
   def needs(self) -> tuple[str, ...]:
-    return (self.target, *self.image_names)
+    return (self.target, *self.media_names)
 
   def alternatives(self) -> Sequence[Sequence[str]]:
-    return ((self.target,),)  # Conversations without an image are learnt too.
+    return ((self.target,),)  # Conversations of words are learnt too.
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     feature = base.get_target(self.target, features, self.kinds)
@@ -219,14 +226,16 @@ class Chat(base.Task):
         f'tasks.{self.name}.target={self.target!r} is of the kind prompt, of '
         'which nothing is learnt; use one of the kind turns'
       )
-    if self.image_names != feature.image_names:
+    if self.media_names != feature.media_names:
+      setting = 'sound' if self.sound != feature.sound else 'image'
       raise ConfigError(
-        f'tasks.{self.name}.image={self.image!r}, but '
-        f'data.features.{self.target}.image={feature.image!r}; set both to the '
-        'same features'
+        f'tasks.{self.name}.{setting}={getattr(self, setting)!r}, but '
+        f'data.features.{self.target}.{setting}={getattr(feature, setting)!r}; '
+        'set both to the same features'
       )
-    for name in feature.image_names:
-      errors.choose(name, features, f'data.features.{self.target}.image')
+    for name in feature.media_names:
+      setting = 'sound' if name == feature.sound else 'image'
+      errors.choose(name, features, f'data.features.{self.target}.{setting}')
     feature.with_features(features)
     if self.max_new_tokens >= feature.length and Prompt not in self.kinds:
       raise ConfigError(

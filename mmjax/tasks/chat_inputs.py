@@ -1,11 +1,11 @@
-"""Messages with images, as the arrays of a trained model."""
+"""Messages with images or sounds, as the arrays of a trained model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax.data import chat_messages
 from mmjax.data import images as image_files
-from mmjax.data.features import Turns, turn_images, turn_values
+from mmjax.data.features import Turns, media_kinds, turn_values
 from mmjax.errors import ConfigError
 from mmjax.tasks import base
 from mmjax.types import Batch
@@ -14,25 +14,28 @@ from mmjax.types import Batch
 def read(
   messages: Sequence[Mapping[str, Any]], feature: Turns
 ) -> tuple[list[Mapping[str, Any]], dict[str, list[Any]]]:
-  """Reads messages as turns with their images in their places.
+  """Reads messages as turns with their images or sounds in their places.
 
   Args:
     messages: in the form of OpenAI's, with files, Pillow images or arrays.
     feature: the conversations' feature of the model.
 
   Returns:
-    The turns, as `Turns.choose` returns them, and images uint8 [H, W, 3] by
-    the name of their feature.
+    The turns, as `Turns.choose` returns them, and by the name of their feature
+    images uint8 [H, W, 3] or sounds float32 [N].
 
   Raises:
-    ConfigError: if the messages are refused, or have more images than the model
-      reads; it names the turn.
+    ConfigError: if the messages are refused, or have more images or sounds than
+      the model reads; it names the turn.
   """
   separated = chat_messages.separate(messages)
-  media = [image_files.to_array(image) for image in separated.media]
-  shared = _share(media, feature)
+  _check_parts(separated, feature)
+  read_file = image_files.to_array
+  if feature.sound:
+    read_file = feature.media_features[feature.sound].read_samples
+  shared = _share(list(map(read_file, separated.media)), feature)
   fields = [
-    feature.image_features[name].field_name
+    feature.media_features[name].field_name
     for name, images in shared.items()
     for _ in images
   ]
@@ -50,7 +53,7 @@ def read(
   if fault := feature.explain_fault(turns):
     raise ConfigError(f'the conversation {fault}')
   by_field = {
-    feature.image_features[name].field_name: images
+    feature.media_features[name].field_name: images
     for name, images in shared.items()
   }
   record = {'fields': by_field, 'metadata': {}}
@@ -60,32 +63,46 @@ def read(
 def prepare(
   run: base.TrainedModel, feature: Turns, images: Mapping[str, list[Any]]
 ) -> Batch:
-  """Arrays of one example of the images that `read` returned."""
+  """Arrays of one example of the images or sounds that `read` returned."""
   if not images:
     return {}
   values = {}
   for name, arrays in images.items():
-    is_one = feature.image_features[name].kind == 'image'
+    is_one = feature.media_features[name].kind == 'image'
     values[name] = arrays if is_one else [arrays]
-  absent = [name for name in feature.image_features if name not in images]
+  absent = [name for name in feature.media_features if name not in images]
   return run.prepare(*absent, **values)
 
 
+def _check_parts(separated: chat_messages.Separated, feature: Turns) -> None:
+  """Refuses sounds where images are read, and images where sounds are."""
+  legal = 'audio' if feature.sound else 'image'
+  for number, message in enumerate(separated.messages, 1):
+    for item in message.get('content', ()):
+      if not isinstance(item, str) and item['type'] != legal:
+        media = f' and {feature.medium}s' if feature.media_names else ' alone'
+        raise ConfigError(
+          f'turn {number} has a part of the type {item["type"]}, but the model '
+          f'reads texts{media}; leave it out'
+        )
+
+
 def _share(media: Sequence[Any], feature: Turns) -> dict[str, list[Any]]:
-  """Images by their feature: the first ones are of the first feature."""
+  """Those of each feature: the first ones are of the first feature."""
   left, shared = list(media), {}
-  for name, images in feature.image_features.items():
+  for name, images in feature.media_features.items():
     # For others there is room by their sizes, which `run.prepare` checks.
-    counts = turn_images.counts_images(images)
-    number = turn_images.count_slots(images) if counts else len(left)
+    counts = media_kinds.counts_media(images)
+    number = media_kinds.count_slots(images) if counts else len(left)
     taken, left = left[:number], left[number:]
     if taken:
       shared[name] = taken
   if left:
     most = len(media) - len(left)
-    reads = {0: 'no images', 1: 'one image'}.get(most, f'{most} images')
+    word = feature.medium
+    reads = {0: f'no {word}s', 1: f'one {word}'}.get(most, f'{most} {word}s')
     raise ConfigError(
-      f'the conversation has {len(media)} images, but the model reads {reads}; '
-      'leave out the others'
+      f'the conversation has {len(media)} {word}s, but the model reads '
+      f'{reads}; leave out the others'
     )
   return shared

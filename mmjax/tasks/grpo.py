@@ -31,6 +31,7 @@ class Grpo(chat.Chat):
     target: feature of the kind prompt.
     image: feature of the image to which conversations refer, the same as the
       setting `image` of the target; '' for none.
+    sound: the same of sounds.
     group: number of answers to a prompt.
     temperature: temperature of sampling.
     clip: as of `mmjax.objectives.GroupPolicy`.
@@ -96,7 +97,7 @@ class Grpo(chat.Chat):
   ) -> rollouts.GroupRollout:
     feature, decoder = preprocessor[self.target], model.decoder
     patches = [
-      name for name, f in feature.image_features.items() if f.kind == 'patches'
+      name for name, f in feature.media_features.items() if f.kind == 'patches'
     ]
     if patches:
       raise ConfigError(

@@ -28,6 +28,7 @@ class Prefer(chat.Chat):
     target: feature of the kind preference.
     image: feature of the image to which conversations refer, the same as the
       setting `image` of the target; '' for none.
+    sound: the same of sounds.
     loss: 'sigmoid', 'ipo', 'hinge', 'simpo' or 'orpo'.
     beta: factor on the differences of log-probabilities; tau of ipo, lambda of
       orpo.
@@ -77,7 +78,7 @@ class Prefer(chat.Chat):
     )
 
   def needs(self) -> tuple[str, ...]:
-    return (*self._answers, *self.image_names)
+    return (*self._answers, *self.media_names)
 
   def alternatives(self) -> Sequence[Sequence[str]]:
     return (self._answers,)  # Pairs without an image are learnt too.

@@ -108,3 +108,10 @@ def test_without_the_package_the_message_names_it(monkeypatch):
   assert len(audio.decode(audio.encode_wave(np.zeros(9), 8000))[0]) == 9
   with pytest.raises(ConfigError, match=r'soundfile: pip .*mmjax\[sound\]'):
     audio.decode(file.getvalue())
+
+
+@pytest.mark.parametrize('rates', [(44_100, 16_000), (8000, 16_000), (7, 7)])
+def test_resampled_samples_are_counted_without_resampling(rates):
+  for number in (1, 441, 997):
+    made = audio.resample(np.zeros(number, np.float32), *rates)
+    assert audio.count_resampled(number, *rates) == len(made)

@@ -231,8 +231,8 @@ def test_content_has_the_form_that_the_template_reads():
   assert template.make_content([image, 'a', image], '<i>') == '<i>\na\n<i>'
   with pytest.raises(ConfigError, match='reads no parts of the type image'):
     template.make_content([image, 'a'])
-  with pytest.raises(ConfigError, match='reads no parts of the type audio'):
-    template.make_content([{'type': 'audio'}], '<i>')
+  with pytest.raises(ConfigError, match='reads no parts of the type video'):
+    template.make_content([{'type': 'video'}], '<i>')
 
 
 @pytest.mark.parametrize('chats', [True, False])

@@ -1,4 +1,4 @@
-"""Conversations with images, and small models that learn them."""
+"""Conversations with images or sounds, and small models that learn them."""
 
 import io
 
@@ -9,15 +9,17 @@ import PIL.Image
 
 from mmjax import decoders, encoders, models, objectives
 from mmjax import nn as mnn
-from mmjax.data import preprocess, sources, tokenizers
+from mmjax.data import audio, preprocess, sources, tokenizers
 
 LENGTH = 61
 # What is added to all keys alike changes no attention weight.
-UNREACHED = "['vision']['blocks']['layers']['attention']['key']['bias']"
+UNREACHED = "']['blocks']['layers']['attention']['key']['bias']"
 # Tokens of an image, or of a tile, by the kind of a model's images.
-TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4}
+TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4, 'sounds': 0}
+RATE = 1000
 PLACEHOLDER = '<unk>'  # No text has it: the tokenizer knows all bytes.
-# Turns of each conversation: texts, and sizes (height, width) of images.
+# Turns of each conversation: texts, and sizes (height, width) of images; sounds
+# have as many samples as these have pixels.
 TALKS = (
   (['hi'], ['a']),
   ([(6, 9)], ['red']),
@@ -39,13 +41,23 @@ def encode_image(height: int, width: int) -> bytes:
   return file.getvalue()
 
 
-def make_record(number: int, talk) -> sources.Record:
+def encode_sound(height: int, width: int) -> bytes:
+  rng = np.random.default_rng(height * 99 + width)
+  return audio.encode_wave(rng.uniform(-1, 1, height * width), RATE)
+
+
+def encode(kind: str, height: int, width: int) -> bytes:
+  make = encode_sound if kind == 'sounds' else encode_image
+  return make(height, width)
+
+
+def make_record(number: int, talk, kind: str = 'images') -> sources.Record:
   images, turns = [], []
   for at, items in enumerate(talk):
     content = []
     for item in items:
       if isinstance(item, tuple):
-        images.append(encode_image(*item))
+        images.append(encode(kind, *item))
         item = {'field': 'photos'}
       content.append(item)
     turns.append({'role': ('user', 'assistant')[at % 2], 'content': content})
@@ -53,15 +65,15 @@ def make_record(number: int, talk) -> sources.Record:
   return {'id': f'r{number}', 'fields': fields, 'metadata': {}}
 
 
-def make_source(talks=TALKS) -> sources.Source:
+def make_source(kind: str, talks=TALKS) -> sources.Source:
   return sources.ListSource(
-    [make_record(number, talk) for number, talk in enumerate(talks)],
-    kinds={'t': 'turns', 'photos': 'images'},
+    [make_record(number, talk, kind) for number, talk in enumerate(talks)],
+    kinds={'t': 'turns', 'photos': 'sounds' if kind == 'sounds' else 'images'},
   )
 
 
 def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
-  """The preprocessor of images of one size, of patches or of tiles."""
+  """The preprocessor of images of one size, patches, tiles or sounds."""
   images = {
     'images': {'kind': 'images', 'number': 3, 'size': (4, 6)},
     'patches': {
@@ -89,11 +101,19 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
       'sizes': ((4, 8), (8, 4), (8, 8)),
       'most': 1,
     },
+    'sounds': {
+      'kind': 'sounds',
+      'number': 3,
+      'rate': RATE,
+      'seconds': 0.16,
+      'step': 8,
+      'merged': 2,
+    },
   }[kind]
   turns = {
     'kind': 'turns',
     'length': LENGTH,
-    'image': 'photos',
+    'sound' if kind == 'sounds' else 'image': 'photos',
     'image_tokens': TOKENS[kind],
     'placeholder': PLACEHOLDER,
     'packed': True,
@@ -106,7 +126,10 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
 
 
 def make_model(kind: str) -> models.InterleavedVisionLanguage:
-  """A small LLaVA, Qwen2.5-VL with Qwen3-VL's levels, SmolVLM or OneVision."""
+  """A small LLaVA, Qwen2.5-VL with levels, SmolVLM, OneVision or Qwen2-Audio.
+
+  The one of sounds reads the silence after them too, as Whisper does.
+  """
   rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
   vision, projector = encoders.ViT(2, 8, 1, 2, 7), mnn.Mlp(12, 5)
   if kind == 'tiles':
@@ -126,8 +149,24 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
       level_layers=(0,),
       block={'norm': 'rmsnorm'},
     )
-  return models.InterleavedVisionLanguage(
-    vision=vision,
+  cls, parts = models.InterleavedVisionLanguage, {'vision': vision}
+  if kind == 'sounds':
+    cls = models.InterleavedAudioLanguage
+    parts = {
+      'audio': encoders.AudioTransformer(
+        8, 1, 2, 7, 20, merged=2, convolves_padding=True
+      ),
+      'spectrogram': {
+        'num_mels': 5,
+        'n_fft': 8,
+        'hop': 4,
+        'fills_silence': True,
+      },
+      'sample_rate': RATE,
+      'input_sounds': ('photos',),
+    }
+  return cls(
+    **parts,
     decoder=decoders.TextDecoder(
       260,
       12,
@@ -146,7 +185,7 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
     projector=projector,
     placeholders=(3,),
     output_text='t',
-    input_images=('photos',),
+    input_images=() if kind == 'sounds' else ('photos',),
     image_tokens=TOKENS[kind],
     image_newline=kind == 'padded',
   )

@@ -18,7 +18,9 @@ from tests.models import conversation_models as cases
 def test_packed_rows_are_split_over_devices(kind, draw):
   """Each has a row, some of them empty; loss and every gradient."""
   prepare = cases.make_preprocessor(kind)
-  source, packed = conversation_packing.pack(cases.make_source(), prepare, 0)
+  source, packed = conversation_packing.pack(
+    cases.make_source(kind), prepare, 0
+  )
   batch = cases.stack(packed, source, 8)
   model = cases.make_model(kind)
   inputs = prepare.make_inputs(cases.as_arrays(batch))

@@ -1,4 +1,4 @@
-"""Models that learn conversations with images in their places."""
+"""Models that learn conversations with images or sounds in their places."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def made(draw):
   out = {}
   for kind in cases.TOKENS:
     prepare = cases.make_preprocessor(kind)
-    source = cases.make_source()
+    source = cases.make_source(kind)
     alone = cases.stack(prepare, source, ROWS)
     model = cases.make_model(kind)
     inputs = prepare.make_inputs(cases.as_arrays(alone))
@@ -43,7 +43,7 @@ def test_packed_equals_unpacked(kind, made):
   """Loss, number of tokens and every gradient; not with other segments."""
   measure, params, alone = made[kind]
   source, prepare = conversation_packing.pack(
-    cases.make_source(), cases.make_preprocessor(kind), 0
+    cases.make_source(kind), cases.make_preprocessor(kind), 0
   )
   assert len(source) < ROWS - 2
   packed = cases.stack(prepare, source, ROWS)
@@ -84,7 +84,8 @@ def test_what_stands_where_no_image_is_changes_nothing(kind, made):
   mask = alone['photos_mask']
   noise = np.random.default_rng(0).integers(0, 256, alone['photos'].shape)
   shaped = mask.reshape(*mask.shape, *(1,) * (noise.ndim - mask.ndim))
-  spoilt = np.where(shaped, alone['photos'], noise).astype(np.uint8)
+  spoilt = np.where(shaped, alone['photos'], noise)
+  spoilt = spoilt.astype(alone['photos'].dtype)
   got = measure(params, {**alone, 'photos': spoilt})
   np.testing.assert_array_equal(got[0][0], want[0][0])
   got = measure(params, alone, spoils=True)
@@ -94,7 +95,7 @@ def test_what_stands_where_no_image_is_changes_nothing(kind, made):
 @KINDS
 def test_packed_batches_resume_exactly(kind):
   source, prepare = conversation_packing.pack(
-    cases.make_source(), cases.make_preprocessor(kind), 3
+    cases.make_source(kind), cases.make_preprocessor(kind), 3
   )
   make = lambda: batches.TrainBatches(source, prepare, batch_size=2, seed=5)
   with make().iterate(0) as first, make().iterate(3) as later:
@@ -117,13 +118,14 @@ def test_packed_batches_resume_exactly(kind):
       r'4 images, but data.features.photos.number is 3',
     ),
     ('images', {'photos': 0}, "turn 1 refers to the field 'photos', which the"),
+    ('sounds', {'photos': 1}, r'turn 1 refers to sound 2 .* record has 1'),
   ],
 )
 def test_other_numbers_of_images_than_references_are_refused(
   kind, change, words
 ):
-  record = cases.make_record(7, cases.TALKS[2])
-  images = [cases.encode_image(8, 8)] * change['photos']
+  record = cases.make_record(7, cases.TALKS[2], kind)
+  images = [cases.encode(kind, 8, 8)] * change['photos']
   record['fields']['photos'] = images or None
   source = cases.sources.ListSource([record])
   stream = batches.TrainBatches(
@@ -149,7 +151,7 @@ def test_what_does_not_fit_is_refused_or_counted():
   with pytest.raises(ConfigError, match=r'20 tiles, more than .*number=12'):
     cases.make_preprocessor('tiles')(cases.make_record(8, TILED))
   source, packed = conversation_packing.pack(
-    cases.make_source(talk), prepare, 0
+    cases.make_source('patches', talk), prepare, 0
   )
   assert (8,) in source.rows
   stream = batches.TrainBatches(
@@ -196,6 +198,10 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
   joined = chosen['image']
   np.testing.assert_array_equal(joined[:, 0], inputs['right'])
   np.testing.assert_array_equal(joined[:, 1], inputs['left'])
+  turns[0]['content'].append({'field': 'top'})
+  with pytest.raises(ConfigError, match=r"turn 1 .* 'top', .* left, right in"):
+    prepare(record)
+  turns[0]['content'].pop()
   del record['fields']['left']
   with pytest.raises(ConfigError, match="turn 2 refers to the field 'left'"):
     prepare(record)

@@ -12,7 +12,7 @@ from mmjax.data.features.preference import Preference
 from mmjax.data.features.prompt import Prompt
 from mmjax.data.features.questions import Questions, count_answers
 from mmjax.data.features.sift import Sift
-from mmjax.data.features.sound import Sound
+from mmjax.data.features.sound import Sound, Sounds
 from mmjax.data.features.text import StoredTexts, Text
 from mmjax.data.features.texts import Texts
 from mmjax.data.features.tfidf import Tfidf
@@ -31,6 +31,7 @@ KINDS: dict[str, type[Feature]] = {
     Patches,
     Tiles,
     Sound,
+    Sounds,
     Video,
     Text,
     Texts,
@@ -71,6 +72,7 @@ __all__ = [
   'Series',
   'Sift',
   'Sound',
+  'Sounds',
   'StoredTexts',
   'Text',
   'Texts',

@@ -18,7 +18,7 @@ from mmjax.errors import ConfigError
 Example = dict[str, np.ndarray]
 
 # Fields that are no settings.
-UNSET = ('name', 'tokenizer', 'image_features')
+UNSET = ('name', 'tokenizer', 'media_features')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

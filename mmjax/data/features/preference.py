@@ -11,7 +11,7 @@ from mmjax.data import contact_sheet
 from mmjax.data.features import (
   base,
   turn_checks,
-  turn_images,
+  turn_media,
   turn_values,
   turns,
 )
@@ -110,7 +110,7 @@ class Preference(turns.Turns):
 
   def _place_pair(self, pair: Pair, record: Mapping[str, Any]) -> Pair:
     """Puts the images of a record into the prompt and the answers."""
-    prompt = turn_images.refer_first(pair.prompt, record, self.image_features)
+    prompt = turn_media.refer_first(pair.prompt, record, self.media_features)
     whole, other = (
       self.place([*prompt, *answer], record)
       for answer in (pair.chosen, pair.rejected)
@@ -137,8 +137,8 @@ class Preference(turns.Turns):
       (self.other, chosen.rejected),
     ):
       ids, learnt = self._encode_answer(chosen.prompt, answer)
-      if self.image_names:
-        turn_checks.check_images(self, ids, self._find_id())
+      if self.media_names:
+        turn_checks.check_media(self, ids, self._find_id())
       if rng is not None:
         turn_checks.check_learnt(self, ids, learnt)
       arrays = self._pad(ids, learnt, [*chosen.prompt, *answer])

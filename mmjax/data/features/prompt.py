@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax.data.features import base, turn_images, turn_values, turns
+from mmjax.data.features import base, turn_media, turn_values, turns
 from mmjax.errors import ConfigError
 
 
@@ -55,7 +55,7 @@ class Prompt(turns.Turns):
   def place(
     self, value: Sequence[Mapping], record: Mapping[str, Any]
   ) -> list[Mapping]:
-    value = turn_images.refer_first(value, record, self.image_features)
+    value = turn_media.refer_first(value, record, self.media_features)
     return super().place(value, record)
 
   def has(self, record: Mapping[str, Any], key: str) -> bool:

@@ -1,9 +1,11 @@
-"""Fields of sound."""
+"""Fields of one sound, or of several."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from mmjax.data import audio, contact_sheet, drawings
 from mmjax.data.features import base, images
@@ -68,14 +70,22 @@ class Sound(base.Feature):
 
   def prepare(self, value: Any) -> base.Example:
     """Makes the arrays of a file's path, bytes, or floats [N] at `rate`."""
-    data = images.read_file(value)
+    return self._cut(self.read_samples(value), None)
+
+  def read_samples(self, value: Any) -> np.ndarray:
+    """Reads float32 [N] at `rate` of a path, bytes, or floats [N] at `rate`.
+
+    Raises:
+      ConfigError: if it is neither, or can't be decoded.
+      OSError: if a file can't be read.
+    """
+    data = value if isinstance(value, bytes) else images.read_file(value)
     if data is not None:
       try:
-        return self.make_arrays(data, None, flips=False)
+        return audio.resample(*audio.decode(data), self.rate)
       except ConfigError as error:
-        raise ConfigError(f'{value}: {error}') from error
-    if isinstance(value, bytes):
-      return self.make_arrays(value, None, flips=False)
+        where = '' if isinstance(value, bytes) else f'{value}: '
+        raise ConfigError(f'{where}{error}') from error
     samples = np.asarray(value)
     is_float = np.issubdtype(samples.dtype, np.floating)
     if samples.ndim != 1 or not is_float or not samples.size:
@@ -86,7 +96,7 @@ class Sound(base.Feature):
       )
     if not np.isfinite(samples).all():
       raise ConfigError(f'{self.name} has samples that are NaN or infinite')
-    return self._cut(samples.astype(np.float32), None)
+    return samples.astype(np.float32)
 
   @classmethod
   def draw(cls, value: bytes) -> contact_sheet.Cell:
@@ -104,4 +114,143 @@ class Sound(base.Feature):
     array = np.zeros(self.length, np.float32)
     array[: len(samples)] = samples
     mask = np.arange(self.length) < len(samples)
+    return {self.name: array, f'{self.name}_mask': mask}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sounds(Sound):
+  """Several sound files of a conversation, as the samples of one channel each.
+
+  The array is float32 [n, S] in -1..1, its mask bool [n, S], S = rate *
+  seconds. A field of one sound is read as a list of it. A sound of N samples
+  has ceil(N / step) // merged tokens in a model.
+
+  Attributes:
+    number: n, most sounds; where conversations are packed, of a row.
+    rate: samples a second; sounds of another rate are resampled.
+    seconds: largest length in seconds; a longer sound is refused.
+    step: samples from one token of the model's encoder to the next, before any
+      are merged: the hop of its spectrogram times its strides.
+    merged: number of these tokens that its encoder merges to one.
+  """
+
+  kind: ClassVar[str] = 'sounds'
+  field_kinds: ClassVar[tuple[str, ...]] = ('sounds', 'sound')
+  word: ClassVar[str] = 'sounds'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'rate',
+    'seconds',
+    'step',
+    'merged',
+  )
+
+  number: int = 4
+  step: int = 320
+  merged: int = 1
+
+  def __post_init__(self):
+    super().__post_init__()
+    for setting in ('number', 'step', 'merged'):
+      if getattr(self, setting) < 1:
+        self.refuse(setting, 'is not legal: at least 1')
+    if self.length % self.step:
+      self.refuse(
+        'seconds',
+        f'is not legal: {self.length} samples are not a multiple of step='
+        f'{self.step}',
+      )
+
+  @classmethod
+  def make_storage(cls) -> tfds.features.FeatureConnector:
+    return images.Images.make_storage()
+
+  @classmethod
+  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
+    return images.Images.pack(value)
+
+  @classmethod
+  def unpack(cls, raw: Any) -> list[bytes] | None:
+    return images.Images.unpack(raw)
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    return images.Images.explain_fault(value)
+
+  def get(self, record: Mapping[str, Any]) -> list[bytes] | None:
+    value = super().get(record)
+    return [value] if isinstance(value, bytes) else value
+
+  def count_tokens(self, value: bytes | np.ndarray) -> int:
+    """Number of a model's tokens of a sound, encoded or as floats at `rate`.
+
+    Raises:
+      ConfigError: if it can't be decoded, has none, or is longer than
+        `seconds`.
+    """
+    if isinstance(value, bytes):
+      samples, rate = audio.decode(value)
+      number = audio.count_resampled(len(samples), rate, self.rate)
+    else:
+      number = len(value)
+    self._check_length(number)
+    tokens = -(-number // self.step) // self.merged
+    if not tokens:
+      raise ConfigError(
+        f'a sound of {number} samples is too short for a token; pad it with '
+        'zeros, or leave it out'
+      )
+    return tokens
+
+  def make_arrays(
+    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
+  ) -> base.Example:
+    del rng, flips
+    return self._stack([self.read_samples(data) for data in chosen])
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._stack([])
+
+  def prepare(self, value: Any) -> base.Example:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+      raise ConfigError(f'{self.name} is one sound or more, not an empty list')
+    return self._stack([self.read_samples(item) for item in values])
+
+  def join(self, examples: Sequence[base.Example]) -> base.Example:
+    out = self.make_absent()
+    start = 0
+    for example in examples:
+      number = int(example[f'{self.name}_mask'].any(axis=1).sum())
+      for key, array in out.items():
+        array[start : start + number] = example[key][:number]
+      start += number
+    return out
+
+  @classmethod
+  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+    cells = [Sound.draw(item) for item in value]
+    drawn = images.draw_grid([image for image, _ in cells])
+    return drawn, [line for _, lines in cells for line in lines][:4]
+
+  def _check_length(self, number: int) -> None:
+    if number > self.length:
+      raise ConfigError(
+        f'a sound of {number / self.rate:.1f} seconds is longer than '
+        f'data.features.{self.name}.seconds={self.seconds}; cut it, or raise '
+        'that where the model reads more'
+      )
+
+  def _stack(self, sounds: Sequence[np.ndarray]) -> base.Example:
+    if len(sounds) > self.number:
+      raise ConfigError(
+        f'{len(sounds)} sounds are more than data.features.{self.name}.number='
+        f'{self.number}; raise that'
+      )
+    array = np.zeros((self.number, self.length), np.float32)
+    mask = np.zeros(array.shape, np.bool_)
+    for row, samples in enumerate(sounds):
+      self._check_length(len(samples))
+      array[row, : len(samples)] = samples
+      mask[row, : len(samples)] = True
     return {self.name: array, f'{self.name}_mask': mask}

@@ -10,13 +10,13 @@ from mmjax.errors import ConfigError
 def refuse_placeholders(
   feature: Any, turns: Sequence[Mapping], found: int, number: int
 ) -> None:
-  """Refuses ids with another number of placeholders than of images.
+  """Refuses ids with another number of placeholders than of images or sounds.
 
   Args:
     feature: the conversation's feature.
     turns: its placed turns.
     found: number of placeholders.
-    number: number of images.
+    number: number of images or sounds.
 
   Raises:
     ConfigError: naming the turn that has the placeholder as a text, if any.
@@ -27,14 +27,18 @@ def refuse_placeholders(
       if token and token in ' '.join(texts):
         raise ConfigError(
           f'{feature.name}: turn {at} has the text {token!r}, which stands for '
-          'an image; remove it, or refer to an image as '
-          f'{turn_values.refer(feature.image_names[0])}'
+          f'{_name(feature)}; remove it, or refer to {_name(feature)} as '
+          f'{turn_values.refer(feature.media_names[0])}'
         )
   raise ConfigError(
     f'{feature.name} has {found} tokens {feature.placeholder!r} and refers to '
-    f'{number} images; take the chat template and '
+    f'{number} {feature.medium}s; take the chat template and '
     f'data.features.{feature.name}.placeholder of one model'
   )
+
+
+def _name(feature: Any) -> str:
+  return {'sound': 'a sound', 'image': 'an image'}[feature.medium]
 
 
 def check_image_text(feature: Any) -> None:
@@ -55,12 +59,13 @@ def check_image_text(feature: Any) -> None:
     feature.refuse('image_mark', 'needs image_text too')
 
 
-def check_images(feature: Any, ids: Sequence[int], token_id: int) -> None:
-  """Refuses a conversation whose length cuts tokens of its images."""
+def check_media(feature: Any, ids: Sequence[int], token_id: int) -> None:
+  """Refuses a conversation whose length cuts tokens of images or sounds."""
   if token_id in ids[feature.length :]:
     raise ConfigError(
       f'{feature.name}: the length {feature.length} of {len(ids)} tokens cuts '
-      f'off tokens of an image; raise data.features.{feature.name}.length'
+      f'off tokens of {_name(feature)}; raise '
+      f'data.features.{feature.name}.length'
     )
 
 

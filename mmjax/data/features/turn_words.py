@@ -20,8 +20,8 @@ def encode(
 
   Args:
     tokenizer: encodes the words.
-    turns: the role of each, and its texts; anything else is an image.
-    image_ids: ids that are read for an image; nobody says them.
+    turns: the role of each, and its texts; anything else is an image or sound.
+    image_ids: ids that are read for one; nobody says them.
     prompt: whether what stands before an answer comes last.
 
   Returns:
@@ -81,3 +81,24 @@ def make_arrays(
     example[f'{name}_segments'] = mask.astype(np.int32)
     example[f'{name}_positions'] = positions.astype(np.int32)
   return example
+
+
+def join(
+  name: str, examples: Sequence[base.Example], blank: base.Example
+) -> base.Example:
+  """Joins conversations; segments count on, and positions restart.
+
+  Args:
+    name: name of the conversations' feature.
+    examples: all arrays of each conversation.
+    blank: the arrays of none.
+  """
+  out = {key: np.zeros_like(array) for key, array in blank.items()}
+  start = 0
+  for number, example in enumerate(examples, 1):
+    size = int(example[f'{name}_mask'].sum())
+    for key, array in out.items():
+      array[start : start + size] = example[key][:size]
+    out[f'{name}_segments'][start : start + size] = number
+    start += size
+  return out

@@ -15,8 +15,9 @@ from mmjax.data import (
 )
 from mmjax.data.features import (
   base,
+  media_kinds,
   turn_checks,
-  turn_images,
+  turn_media,
   turn_values,
   turn_words,
 )
@@ -45,11 +46,14 @@ class Turns(base.Feature):
     image: feature of images (`image`, `images`, `patches` or `tiles`), or
       several, whose images stand where the conversation refers to their fields,
       each once; before the first question if they are questions. '' for none.
+    sound: feature of the kind `sounds`, whose sounds stand where the
+      conversation refers to its field, in the same way; '' for none. A
+      conversation has images or sounds.
     image_tokens: number of tokens of an image, or of a tile, in the model; 0
-      with patches, which are as many as the image is large.
+      with patches and sounds, which have as many as they are large or long.
     placeholder: token that stands for each of them, such as '<image>'; it is
-      the one that the chat template writes for an image. For a template of
-      texts alone, any token that the texts lack.
+      the one that the chat template writes for an image or a sound. For a
+      template of texts alone, any token that the texts lack.
     image_text: texts and tokens that are read for an image, one after the
       other, such as ('<begin>', '<image>', '<end>'), with the placeholder once;
       () for the placeholder alone.
@@ -65,7 +69,7 @@ class Turns(base.Feature):
       examples don't depend on when they are made.
     variables: further variables of the template, by name.
     tokenizer: tokenizer of the data set.
-    image_features: the features that `image` names, by name.
+    media_features: the features that `image` and `sound` name, by name.
   """
 
   kind: ClassVar[str] = 'turns'
@@ -76,6 +80,7 @@ class Turns(base.Feature):
   length: int = 256
   system: str = ''
   image: str | Sequence = ''
+  sound: str = ''
   image_tokens: int = 0
   placeholder: str = ''
   image_text: Sequence = ()
@@ -85,7 +90,7 @@ class Turns(base.Feature):
   date: str = '2025-01-31'
   variables: Mapping = dataclasses.field(default_factory=dict)
   tokenizer: Any = None
-  image_features: Mapping = dataclasses.field(default_factory=dict)
+  media_features: Mapping = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     super().__post_init__()
@@ -118,7 +123,7 @@ class Turns(base.Feature):
     names = (
       'learnt',
       *(('segments', 'positions') if self.packed else ()),
-      *turn_images.list_suffixes(self.image_features),
+      *turn_media.list_suffixes(self.media_features),
     )
     return (*super().list_keys(), *(f'{self.name}_{name}' for name in names))
 
@@ -137,31 +142,36 @@ class Turns(base.Feature):
     return dataclasses.replace(self, tokenizer=tokenizer)
 
   @property
-  def image_names(self) -> tuple[str, ...]:
-    """Names of the features of its images."""
+  def media_names(self) -> tuple[str, ...]:
+    """Names of the features of its images or sounds."""
     names = (self.image,) if isinstance(self.image, str) else self.image
-    return tuple(filter(None, names))
+    return tuple(filter(None, (*names, self.sound)))
+
+  @property
+  def medium(self) -> str:
+    """What can stand in conversations, 'image' or 'sound'."""
+    return 'sound' if self.sound else 'image'
 
   def with_features(self, features: Mapping[str, base.Feature]) -> 'Turns':
-    """Returns the feature with those of its images that there are.
+    """Returns the feature with those of its images or sounds that there are.
 
     Raises:
       ConfigError: if they can't stand in a conversation together.
     """
-    chosen = {n: features[n] for n in self.image_names if n in features}
+    chosen = {n: features[n] for n in self.media_names if n in features}
     if chosen:
-      turn_images.check(self, chosen)
-    return dataclasses.replace(self, image_features=chosen)
+      media_kinds.check(self, chosen)
+    return dataclasses.replace(self, media_features=chosen)
 
   @property
-  def image_room(self) -> int:
-    """How many images share a row; of patches, how many of their tokens."""
-    return sum(map(turn_images.count_slots, self.image_features.values()))
+  def media_room(self) -> int:
+    """How many of them share a row; of patches, how many of their tokens."""
+    return sum(map(media_kinds.count_slots, self.media_features.values()))
 
-  def count_images(self, chosen: Sequence[Mapping]) -> int:
-    """How much of `image_room` turns take, as `choose` returns them."""
-    for feature in self.image_features.values():
-      return turn_images.count_used(feature, chosen)
+  def count_media(self, chosen: Sequence[Mapping]) -> int:
+    """How much of `media_room` turns take, as `choose` returns them."""
+    for feature in self.media_features.values():
+      return turn_media.count_used(feature, chosen)
     return 0
 
   def list_texts(self, chosen: Sequence[Mapping]) -> Iterable[str]:
@@ -177,8 +187,8 @@ class Turns(base.Feature):
   ) -> base.Example:
     del flips
     ids, learnt = self.encode(chosen)
-    if self.image_names:
-      turn_checks.check_images(self, ids, self._find_id())
+    if self.media_names:
+      turn_checks.check_media(self, ids, self._find_id())
     if rng is not None and self.requires_answer:
       turn_checks.check_learnt(self, ids, learnt)
     return self._pad(ids, learnt, chosen)
@@ -193,21 +203,21 @@ class Turns(base.Feature):
       prompt: whether what stands before an answer comes last.
 
     Raises:
-      ConfigError: if the template fails, or a text has the token that stands
-        for an image; it names the turn.
+      ConfigError: if the template fails, or a text has the placeholder; it
+        names the turn.
     """
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
       written = self._write(chosen, prompt=prompt)
       pair = list(written.ids), list(written.learnt)
     else:
       pair = self._encode_turns(chosen, prompt=prompt)
-    return self._expand(chosen, *pair) if self.image_names else pair
+    return self._expand(chosen, *pair) if self.media_names else pair
 
   def _encode_turns(
     self, chosen: Sequence[Mapping], *, prompt: bool
   ) -> tuple[list[int], list[bool]]:
-    """Encodes turns as `ROLE: TEXT<eos>`, an image as `image_text`."""
-    parts = self._image_parts if self.image_names else ()
+    """Encodes turns as `ROLE: TEXT<eos>`, others' places as `image_text`."""
+    parts = self._image_parts if self.media_names else ()
     return turn_words.encode(
       self.tokenizer,
       [(turn['role'], self._list_items(turn)) for turn in chosen],
@@ -239,8 +249,8 @@ class Turns(base.Feature):
         for turn in chosen
       ],
       add_generation_prompt=prompt,
-      completes=bool(self.image_names),
-      image=(mark, ''.join(self._image_parts)) if self.image_names else None,
+      completes=bool(self.media_names),
+      image=(mark, ''.join(self._image_parts)) if self.media_names else None,
       now=datetime.datetime.fromisoformat(self.date),
       **self.variables,
     )
@@ -254,33 +264,33 @@ class Turns(base.Feature):
   def place(
     self, value: Sequence[Mapping], record: Mapping[str, Any]
   ) -> list[Mapping]:
-    """Puts the images of a record into turns that refer to them.
+    """Puts the images or sounds of a record into turns that refer to them.
 
     Args:
       value: the turns.
-      record: its fields have the images, encoded or as arrays.
+      record: its fields have these, encoded or as arrays.
 
     Raises:
-      ConfigError: as `turn_images.place` does.
+      ConfigError: as `turn_media.place` does.
     """
-    if not self.image_names:
+    if not self.media_names:
       return list(value)
     raw = super().get(record)
     if raw and 'question' in raw[0]:
-      features = self.image_features
-      value = turn_images.refer_first(value, record, features)
+      features = self.media_features
+      value = turn_media.refer_first(value, record, features)
     try:
-      return turn_images.place(
-        value, record, self.image_features, self.image_tokens
+      return turn_media.place(
+        value, record, self.media_features, self.image_tokens
       )
     except ConfigError as error:
       raise ConfigError(f'{self.name}: {error}') from error
 
   def _list_items(self, turn: Mapping[str, Any]) -> list[Any]:
-    """Texts of a turn, and {'type': 'image'} in the place of each image."""
-    if not self.image_names:
+    """Texts of a turn, and parts such as {'type': 'image'} in their places."""
+    if not self.media_names:
       return [turn_values.get_text(turn)]
-    return turn_images.list_items(turn)
+    return turn_media.list_items(turn)
 
   @property
   def _image_mark(self) -> str:
@@ -304,11 +314,11 @@ class Turns(base.Feature):
   def _expand(
     self, chosen: Sequence[Mapping], ids: list[int], learnt: list[bool]
   ) -> tuple[list[int], list[bool]]:
-    """Writes the placeholder of each image as its tokens."""
-    token_id, number = self._find_id(), len(turn_images.list_placed(chosen))
+    """Writes each placeholder as the tokens of what it stands for."""
+    token_id, number = self._find_id(), len(turn_media.list_placed(chosen))
     if ids.count(token_id) != number:
       turn_checks.refuse_placeholders(self, chosen, ids.count(token_id), number)
-    return turn_images.expand(ids, learnt, token_id, chosen, self._encode_part)
+    return turn_media.expand(ids, learnt, token_id, chosen, self._encode_part)
 
   def _encode_part(self, text: str) -> list[int]:
     """Ids of a text between the tokens of an image, most often one token."""
@@ -340,7 +350,7 @@ class Turns(base.Feature):
       value = [{'role': 'user', 'content': [value]}]
     if fault := self.explain_fault(value):
       raise ConfigError(f'{self.name} {fault}')
-    if self.image_names:
+    if self.media_names:
       value = self.place(value, {'fields': {}, 'metadata': {}})
     return self.make_arrays(value)
 
@@ -356,21 +366,10 @@ class Turns(base.Feature):
 
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     """Joins conversations; segments count on, and positions restart."""
-    out = {key: np.zeros_like(array) for key, array in self._blank.items()}
-    start = 0
-    for number, example in enumerate(examples, 1):
-      size = int(example[f'{self.name}_mask'].sum())
-      for key, array in out.items():
-        array[start : start + size] = example[key][:size]
-      out[f'{self.name}_segments'][start : start + size] = number
-      start += size
-    return out | turn_images.join(
-      self.name, examples, self.image_features, self.image_tokens
+    out = turn_words.join(self.name, examples, self.make_absent())
+    return out | turn_media.join(
+      self.name, examples, self.media_features, self.image_tokens
     )
-
-  @property
-  def _blank(self) -> base.Example:
-    return self._pad([], [], ())
 
   def _pad(
     self,
@@ -382,14 +381,14 @@ class Turns(base.Feature):
     """Makes the arrays of ids, cut to a length, by default that of the rows."""
     length = length or self.length
     images = {}
-    if self.image_features:
-      images = turn_images.make_arrays(
+    if self.media_features:
+      images = turn_media.make_arrays(
         self.name,
         ids,
         chosen,
         length,
         self._find_id(),
-        self.image_features,
+        self.media_features,
         self.image_tokens,
       )
     arrays = turn_words.make_arrays(self.name, ids, learnt, length, self.packed)

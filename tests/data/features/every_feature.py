@@ -180,6 +180,19 @@ CASES = {
     ({'rate': 5}, {'rate': 8.5}, {'seconds': 0}, {'seconds': math.nan}),
     ('wav', make_sound()),
   ),
+  'sounds': Case(
+    {'rate': 1000, 'seconds': 0.5, 'number': 3, 'step': 50},
+    [make_sound(), make_sound(0.2, 500)],
+    (3, 500),
+    'float32',
+    {'a list of bytes, not bytes': b'', 'of bytes, not list': ['a']},
+    (
+      {'rate': 5},
+      *({'seconds': seconds} for seconds in (0, 0.51)),
+      *({name: 0} for name in ('number', 'step', 'merged')),
+    ),
+    is_random=False,
+  ),
   'video': Case(
     {'size': (3, 4), 'number': 3},
     [GIF],
