@@ -34,12 +34,11 @@ def convolve(
   Args:
     inputs: inputs, such as [B, H, W, C].
     kernel: kernel, such as [h, w, C, D].
-    window_strides: one an axis of space or time.
+    window_strides: strides, one per axis of space or time.
     padding: 'SAME', 'VALID', or before and after each of these axes.
-    lhs_dilation: dilation of the inputs, one an axis.
-    rhs_dilation: dilation of the kernel, one an axis.
-    dimension_numbers: dimension numbers, as `jax.lax.conv_general_dilated`
-      takes them.
+    lhs_dilation: dilation of the inputs, one per axis.
+    rhs_dilation: dilation of the kernel, one per axis.
+    dimension_numbers: layouts, as `jax.lax.conv_general_dilated` takes them.
     feature_group_count: number of groups of channels.
     precision: precision of the products.
 

@@ -36,9 +36,8 @@ def cudnn_attention(
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
     causal: whether query t may attend only to keys 0..t, where T = S.
-    segments: segments of queries and keys, where T = S, as in
-      `ops.allowed_keys`.
-    prefix: prefix of queries and keys, where T = S, as in `ops.allowed_keys`.
+    segments: segments, where T = S, as in `ops.allowed_keys`.
+    prefix: prefix, where T = S, as in `ops.allowed_keys`.
     window: window of `ops.recent_keys`, where T = S; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
 
