@@ -3,11 +3,14 @@ r"""A small DiT that draws the scenes of `shapes` from their captions.
   python -m experiments.draw --config=configs/draw_shapes.py \
     --workdir=runs/draw_shapes
 
-Not yet run whole. `:runlocal`, measured on 2026-11-29, jax 0.10.2, one seed, 2
-CPU cores that other programs kept busy: 3 minutes of training, 150 steps, are
-far too few. Drawings are gray patches that ignore their text; of 50 of them
-none has all that its caption names, on test and on the compositional split;
-the reader finds all of it in all true images.
+Measured on 2026-11-30, jax 0.10.2, one seed, in 56 minutes on one CPU core
+shared with much other work: of 200 drawings each, 0.64 have all that their
+caption names, and nothing else, on test, and 0.69 on the compositional split;
+without their text, none. On validation it was 0 after 1,000 steps, 0.115 after
+2,000, 0.555 after 3,000 and 0.64 at the end. What is wrong is mostly the shape
+of small objects, a patch of 8 x 8 pixels each.
+
+The 150 steps of `:runlocal`, 3 minutes, are far too few: gray patches.
 """
 
 import ml_collections
@@ -46,12 +49,12 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     lr=1.5e-3, schedule='cosine', warmup_steps=100
   )
   config.train = dict(
-    steps=8000,
+    steps=4000,
     batch_size=64,
     ema_decay=0.999,
     log_every=100,
-    eval_every=2000,
-    checkpoint_every=2000,
+    eval_every=1000,
+    checkpoint_every=1000,
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
