@@ -63,7 +63,7 @@ def test_texts_are_read_in_the_case_of_the_source(make_config):
   ('source', 'message'),
   [
     ('nowhere', 'there is no folder nowhere'),
-    ('audio={clip}', "'audio' is not a part of a model; use one of image"),
+    ('noise={clip}', "'noise' is not a part of a model; use one of image"),
     ('image={clip},{bert}', 'of several folders each needs its part'),
     ('image={clip},image={clip}', 'image is named twice'),
     ('decoder={opt},text={bert}', 'data.tokenizer is .* start from parts that'),

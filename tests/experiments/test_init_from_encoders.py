@@ -206,7 +206,7 @@ def test_standard_fields_have_their_settings_in_data():
     ('encoders.mine.image={clip}', 'image', 'videos, but .* leave out .image'),
     ('encoders.mine.frame={clip}', 'video', 'use encoders.mine, or encoders.m'),
     ('encoders.mine={llama}', 'text', 'there are: none'),
-    ('encoders.mine={whisper}', 'sounds', 'data.features has no .* known kind'),
+    ('encoders.mine={whisper}', 'noise', 'data.features has no .* known kind'),
   ],
 )
 def test_what_no_encoder_can_start_from_is_named(source, kind, message):
