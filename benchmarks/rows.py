@@ -86,7 +86,7 @@ def _make_published_row(name: str, on_gpu: bool = False) -> Row:
 
 def _make_decoding_row(batch: int, beams: int = 1, image: bool = False) -> Row:
   how = 'greedy decoding' if beams == 1 else f'{beams} beams'
-  model = 'LLaVA of 60M, an image of 256 tokens' if image else 'Qwen2 of 50M'
+  model = 'LLaVA of 51M, an image of 256 tokens' if image else 'Qwen2 of 40M'
   return Row(
     f'{how}, {model}, 64 + 64 tokens, batch {batch}',
     {

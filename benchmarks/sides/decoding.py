@@ -113,14 +113,14 @@ def _write(folder: pathlib.Path, image: bool, tiny: bool) -> None:
 
 
 def _make_qwen2(tiny: bool) -> Any:
-  """Qwen2 of 50 million parameters."""
+  """Qwen2 of 40 million parameters."""
   import transformers
 
   return transformers.Qwen2Config(**_make_decoder(tiny))
 
 
 def _make_llava(tiny: bool) -> Any:
-  """LLaVA: a CLIP of 10 million parameters before a decoder of 50 million."""
+  """LLaVA: a CLIP of 11 million parameters before a decoder of 40 million."""
   import transformers
 
   width, depth, heads = (64, 2, 2) if tiny else (384, 6, 6)

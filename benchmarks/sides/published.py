@@ -172,7 +172,7 @@ def _objective(name: str, **settings: Any) -> Callable[[], Any]:
 
 MODELS = {
   'captioning': Model(
-    'captioning step, BLIP of 54M, batch 8',
+    'captioning step, BLIP of 37M, batch 8',
     'BlipForConditionalGeneration',
     _make_blip,
     _draw_captions,
@@ -182,7 +182,7 @@ MODELS = {
     length=32,
   ),
   'vqa': Model(
-    'question answering step, BLIP of 80M, batch 8',
+    'question answering step, BLIP of 63M, batch 8',
     'BlipForQuestionAnswering',
     _make_blip,
     _draw_questions,
