@@ -1,25 +1,22 @@
-"""Measures memory and time of long sequences, with attention in tiles or not.
+"""Measures memory of long sequences, with attention in tiles or not.
 
 Compiles the loss and gradients of a part of a model for one device, without
-running them, and prints XLA's temporaries by the number of tokens; then runs
-causal attention alone with its gradients, and prints medians of five.
+running them, and prints XLA's temporaries by the number of tokens. The rows
+`attention` of `benchmarks.run` have the time of attention alone.
 
   python -m benchmarks.attention_memory
 """
 
 import contextlib
 import functools
-import statistics
-import time
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from mmjax import decoders, encoders, ops
-from mmjax.parallel import attention_forms, tiled_attention
+from mmjax import decoders, encoders
+from mmjax.parallel import attention_forms
 from mmjax.types import FactoredLogits
 
 _DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
@@ -29,7 +26,6 @@ _DECODED = flags.DEFINE_multi_integer(
 )
 _SIDES = flags.DEFINE_multi_integer('side', [224, 448], 'pixels of an image')
 _PATCH = 14
-_TIMED = ((1, 1024, 12, 64), (2, 1024, 16, 64), (1, 2048, 12, 64))
 
 
 def main(argv):
@@ -47,10 +43,6 @@ def main(argv):
         sizes.append(temporaries(module, inputs) / 1e6)
     cells = ' | '.join(f'{size:,.0f}' for size in sizes)
     print(f'| {name} | {tokens:,} | {cells} |', flush=True)
-  print('\n| queries | plain, ms | tiled, ms |\n|---|---|---|', flush=True)
-  for shape in _TIMED:
-    plain, tiled = (1e3 * time_attention(f, shape) for f in (_plain, _tiled))
-    print(f'| {list(shape)} | {plain:,.0f} | {tiled:,.0f} |', flush=True)
 
 
 def decoder(length: int) -> tuple[nn.Module, jax.ShapeDtypeStruct]:
@@ -103,31 +95,6 @@ def temporaries(module: nn.Module, inputs: jax.ShapeDtypeStruct) -> int:
 
   compiled = jax.jit(jax.grad(loss)).lower(variables, inputs).compile()
   return compiled.memory_analysis().temp_size_in_bytes
-
-
-def _plain(query, key, value):
-  mask = ops.causal_mask(query.shape[1])
-  return ops.dot_product_attention(query, key, value, mask)[0]
-
-
-def _tiled(query, key, value):
-  return tiled_attention.tiled_attention(query, key, value, causal=True)
-
-
-def time_attention(
-  attention: Callable[..., jax.Array], shape: tuple[int, ...]
-) -> float:
-  """Median seconds of five runs of attention and its gradients."""
-  keys = jax.random.split(jax.random.key(0), 3)
-  inputs = [jax.random.normal(key, shape) for key in keys]
-  loss = lambda *inputs: jnp.sum(jnp.sin(attention(*inputs)))
-  step = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
-  times = []
-  for _ in range(6):  # The first one compiles.
-    start = time.perf_counter()
-    jax.block_until_ready(step(*inputs))
-    times.append(time.perf_counter() - start)
-  return statistics.median(times[1:])
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
 """Compares mmjax with the libraries that its users would otherwise take.
 
 Each row runs both sides in turn, round after round, each in a process of its
-own, and prints medians, quartiles and the ratio. Both have the same
-architecture, batch and precision: the number of parameters is compared, and the
-outputs where the weights can be the same.
+own, and prints medians, quartiles, the ratio and the largest memory of the
+processes. Both have the same architecture, batch and precision: the number of
+parameters is compared, and the outputs where the weights can be the same. Where
+the device's peak is known, it prints the MFU. A few rows are of mmjax alone.
 
   pip install -e '.[bench]'
   python -m benchmarks.run --suite=cpu
@@ -36,10 +37,21 @@ _ROUNDS = flags.DEFINE_integer('rounds', 7, 'turns of each side', 1)
 _TINY = flags.DEFINE_bool('tiny', False, 'tiny sizes: tests the suite itself')
 _JSON = flags.DEFINE_string('json', '', 'file for the results')
 
-_PACKAGES = ('jax', 'flax', 'torch', 'open_clip_torch', 'transformers')
+_PACKAGES = (
+  'jax',
+  'flax',
+  'torch',
+  'open_clip_torch',
+  'transformers',
+  'faiss-cpu',
+)
 _ENVIRONMENT = {
   'cpu': {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''},
-  'gpu': {},
+  # The sides share the memory of the device.
+  'gpu': {
+    'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
+    'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.95',
+  },
 }
 # Both sides compute the same in float32, in another order.
 _TOLERANCE = 1e-3
@@ -52,32 +64,51 @@ class Result:
   Attributes:
     name: the row.
     label: what is measured.
-    seconds: seconds of each turn, by side.
+    seconds: seconds of each turn, by side; mmjax first.
+    memory: bytes of the largest resident memory, by side.
     info: what each side says of itself, such as `parameters`.
   """
 
   name: str
   label: str
   seconds: dict[str, list[float]]
+  memory: dict[str, int]
   info: dict[str, dict[str, Any]]
 
   def list_cells(self) -> list[str]:
     """Cells of the row's line in the table."""
-    ours, peer = self.seconds
-    medians = {
-      side: statistics.median(values) for side, values in self.seconds.items()
-    }
+    ours, *peers = self.seconds
+    times = {side: self._find_time(side) for side in self.seconds}
     return [
       self.label,
       self.describe(ours),
-      f'{peer} {self.describe(peer)}',
-      f'{medians[peer] / medians[ours]:.2f}',
+      ', '.join(f'{peer} {self.describe(peer)}' for peer in peers) or '-',
+      ', '.join(f'{times[peer] / times[ours]:.2f}' for peer in peers) or '-',
+      ', '.join(f'{size / 1e9:.1f}' for size in self.memory.values()),
     ]
 
   def describe(self, side: str) -> str:
-    """Median and quartiles in milliseconds."""
+    """Median and quartiles in milliseconds, and what else there is to say."""
     low, middle, high = np.percentile(self.seconds[side], (25, 50, 75)) * 1e3
-    return f'{middle:.0f} ms ({low:.0f} to {high:.0f})'
+    parts = [f'{middle:,.0f} ms ({low:,.0f} to {high:,.0f})']
+    if note := self.info[side].get('note'):
+      parts.append(note)
+    if (mfu := self._find_mfu(side)) is not None:
+      parts.append(f'MFU {mfu:.3f}')
+    return ', '.join(parts)
+
+  def _find_time(self, side: str) -> float:
+    """Median seconds, by example where sides have batches of their own."""
+    examples = self.info[side].get('examples', 1)
+    return statistics.median(self.seconds[side]) / examples
+
+  def _find_mfu(self, side: str) -> float | None:
+    """FLOPs that mmjax counts for an example, over what the device can do."""
+    ours = next(iter(self.info.values()))
+    if not ours.get('peak'):
+      return None
+    flops = ours['flops'] / ours['examples']
+    return flops / (ours['peak'] * self._find_time(side))
 
 
 class Side:
@@ -96,11 +127,12 @@ class Side:
     )
     self.info = self._read()
 
-  def measure(self) -> float:
-    """Seconds of one turn."""
+  def measure(self) -> tuple[float, int]:
+    """Seconds of one turn, and the largest memory in bytes so far."""
     self._process.stdin.write('\n')
     self._process.stdin.flush()
-    return self._read()['seconds']
+    turn = self._read()
+    return turn['seconds'], turn['memory']
 
   def close(self) -> None:
     """Ends the process."""
@@ -118,31 +150,47 @@ class Side:
 
 
 def measure(name: str, row: rows_lib.Row, rounds: int) -> Result:
-  """Measures a row: both sides in turn.
+  """Measures a row: its sides in turn, or one after the other.
 
   Raises:
     RuntimeError: if a side fails, or the two don't compute the same.
   """
-  sides = {side: Side(name, side) for side in row.sides}
-  _check_same(name, {side: process.info for side, process in sides.items()})
-  seconds = {side: [] for side in sides}
+  result = Result(name, row.label, {side: [] for side in row.sides}, {}, {})
+  groups = [[side] for side in row.sides] if row.alone else [list(row.sides)]
+  for group in groups:
+    _take_turns(result, {side: Side(name, side) for side in group}, rounds)
+  return result
+
+
+def _take_turns(
+  result: Result, processes: dict[str, Side], rounds: int
+) -> None:
+  """Adds the turns of some sides to a result, and ends the processes."""
+  for side, process in processes.items():
+    result.info[side] = process.info
+  check_same(result.name, result.info)
   for number in range(rounds):
-    print(f'{name}: round {number + 1} of {rounds}', file=sys.stderr)
-    for side, process in sides.items():
-      seconds[side].append(process.measure())
-  for process in sides.values():
+    print(f'{result.name}: round {number + 1} of {rounds}', file=sys.stderr)
+    for side, process in processes.items():
+      seconds, result.memory[side] = process.measure()
+      result.seconds[side].append(seconds)
+  for process in processes.values():
     process.close()
-  info = {side: process.info for side, process in sides.items()}
-  return Result(name, row.label, seconds, info)
 
 
-def _check_same(name: str, info: dict[str, dict[str, Any]]) -> None:
-  """Refuses sides that differ in parameters or outputs."""
+def check_same(name: str, info: dict[str, dict[str, Any]]) -> None:
+  """Refuses two sides that differ in parameters or outputs.
+
+  Raises:
+    RuntimeError: naming the row and the difference.
+  """
+  if len(info) < 2:
+    return
   first, second = info.values()
   ours, theirs = first.get('parameters', 0), second.get('parameters', 0)
   if abs(ours - theirs) > 0.01 * max(ours, theirs):
     raise RuntimeError(f'{name}: {ours:,} and {theirs:,} parameters')
-  if 'output' in first and 'output' in second:
+  if first.get('output') and second.get('output'):
     gap = np.abs(np.subtract(first['output'], second['output'])).max()
     if gap > _TOLERANCE:
       raise RuntimeError(f'{name}: the outputs differ by {gap:.2g}')
@@ -150,7 +198,10 @@ def _check_same(name: str, info: dict[str, dict[str, Any]]) -> None:
 
 def make_table(results: Sequence[Result]) -> str:
   """The table of docs/performance.md."""
-  lines = ['| work | mmjax | peer | times as fast |', '|---|---|---|---|']
+  lines = [
+    '| work | mmjax | peer | times as fast | memory, GB |',
+    '|---|---|---|---|---|',
+  ]
   for result in results:
     lines.append(f'| {" | ".join(result.list_cells())} |')
   return '\n'.join(lines)
@@ -207,7 +258,14 @@ def main(argv):
   versions = ', '.join(
     f'{name} {version}' for name, version in machine['versions'].items()
   )
-  print(f'{machine["cores"]} cores of {machine["cpu"]}, {machine["date"]}')
+  devices = {
+    side['device']
+    for result in results
+    for side in result.info.values()
+    if side.get('device', 'cpu') != 'cpu'
+  }
+  cores = f'{machine["cores"]} cores of {machine["cpu"]}'
+  print(f'{", ".join([*sorted(devices), cores])}, {machine["date"]}')
   print(f'{versions}\n\n{make_table(results)}')
 
 

@@ -6,8 +6,7 @@ Both: two towers, softmax over the batch's pairs, AdamW.
 import dataclasses
 from typing import Any
 
-import numpy as np
-
+from benchmarks.sides import training
 from benchmarks.sides.work import Work
 
 _VOCABULARY = 49_408
@@ -18,7 +17,7 @@ class Size:
   """Sizes of the two towers, and of a batch.
 
   Attributes:
-    label: name for people.
+    tower: name of the image tower for people.
     patch: side of a patch in pixels.
     image: width, depth and heads of the image tower.
     text: width, depth and heads of the text tower.
@@ -29,7 +28,7 @@ class Size:
     dtype: precision of the computation.
   """
 
-  label: str
+  tower: str
   patch: int
   image: tuple[int, int, int]
   text: tuple[int, int, int]
@@ -38,6 +37,11 @@ class Size:
   length: int = 77
   pixels: int = 224
   dtype: str = 'float32'
+
+  @property
+  def label(self) -> str:
+    """The image tower and the batch, for people."""
+    return f'{self.tower}, batch {self.batch:,}'
 
   def shrink(self) -> 'Size':
     """The same with towers that take a second."""
@@ -54,13 +58,12 @@ class Size:
 
 _TINY = (192, 12, 3)
 SIZES = {
-  'ti32': Size('ViT-Ti/32, batch 64', 32, _TINY, _TINY, 192, 64, length=32),
-  's16': Size(
-    'ViT-S/16, batch 16', 16, (384, 12, 6), (384, 12, 6), 384, 16, length=32
-  ),
-  'b32': Size('ViT-B/32, batch 16', 32, (768, 12, 12), (512, 12, 8), 512, 16),
+  'ti32': Size('ViT-Ti/32', 32, _TINY, _TINY, 192, 64, length=32),
+  's16': Size('ViT-S/16', 16, (384, 12, 6), (384, 12, 6), 384, 16, length=32),
+  'b32': Size('ViT-B/32', 32, (768, 12, 12), (512, 12, 8), 512, 16),
+  'b16': Size('ViT-B/16', 16, (768, 12, 12), (512, 12, 8), 512, 64),
   'b32_gpu': Size(
-    'ViT-B/32, batch 1,024',
+    'ViT-B/32',
     32,
     (768, 12, 12),
     (512, 12, 8),
@@ -69,7 +72,7 @@ SIZES = {
     dtype='bfloat16',
   ),
   'b16_gpu': Size(
-    'ViT-B/16, batch 512',
+    'ViT-B/16',
     16,
     (768, 12, 12),
     (512, 12, 8),
@@ -78,7 +81,7 @@ SIZES = {
     dtype='bfloat16',
   ),
   'l14_gpu': Size(
-    'ViT-L/14, batch 256',
+    'ViT-L/14',
     14,
     (1024, 24, 16),
     (768, 12, 12),
@@ -91,34 +94,29 @@ SIZES = {
 
 def make_mmjax(size: Size, tiny: bool) -> Work:
   """The update that `python -m experiments.contrastive` compiles."""
-  import jax
-
   from mmjax.training import allocator
 
   allocator.keep_memory()  # As the command does.
+  return training.make_step(build_mmjax(size, tiny))
+
+
+def make_largest_mmjax(size: Size, tiny: bool) -> Work:
+  """The same of the largest batch that fits."""
   size = size.shrink() if tiny else size
-  config, program, batch = _build_mmjax(size)
-  update = program.trace(batch).lower().compile()
-  init = jax.jit(program.plan.init, out_shardings=program.plan.shardings)
-  state = init(np.uint32(config.seed))
-  leaves = jax.tree.leaves(state.params)
-  parameters = sum(leaf.size for leaf in leaves)
-
-  def run():
-    nonlocal state
-    state, metrics = update(state, batch, {})  # No frozen models.
-    jax.block_until_ready((state, metrics))
-
-  return Work(run, {'parameters': parameters})
+  build = lambda batch: build_mmjax(
+    dataclasses.replace(size, batch=batch), tiny=False
+  )
+  return training.make_largest(build, *_find_limits(tiny))
 
 
-def _build_mmjax(size: Size) -> tuple[Any, Any, Any]:
-  """The config, its program and a batch on its devices."""
+def build_mmjax(size: Size, tiny: bool) -> training.Built:
+  """The step of a config of these towers, on random data."""
   import ml_collections
 
   from mmjax.config import settings
-  from mmjax.parallel import mesh as mesh_lib
   from mmjax.training import experiment, program
+
+  size = size.shrink() if tiny else size
 
   def tower(sizes: tuple[int, int, int]) -> dict[str, Any]:
     width, depth, heads = sizes
@@ -156,10 +154,8 @@ def _build_mmjax(size: Size) -> tuple[Any, Any, Any]:
   config.train = {'steps': 1000, 'batch_size': size.batch, 'dtype': size.dtype}
   config = settings.complete(config)
   settings.validate(config)
-  mesh = program.mesh_of(config)
-  built = experiment.from_tasks(config, mesh)
-  batch = mesh_lib.shard_batch(next(built.train_data.iterate(0)), mesh)
-  return config, program.build(config, built, mesh), batch
+  built = experiment.from_tasks(config, program.mesh_of(config))
+  return training.Built(config, built, next(built.train_data.iterate(0)))
 
 
 def make_open_clip(size: Size, tiny: bool, compiled: bool) -> Work:
@@ -195,24 +191,29 @@ def make_open_clip(size: Size, tiny: bool, compiled: bool) -> Work:
       'heads': text[2],
     },
   ).to(device)
-  parameters = sum(p.numel() for p in clip.parameters())
   forward = torch.compile(clip) if compiled else clip
   loss = losses.ClipLoss()
-  optimizer = torch.optim.AdamW(clip.parameters(), lr=1e-4, weight_decay=0.1)
   shape = (size.batch, 3, size.pixels, size.pixels)
   images = torch.randn(shape, device=device)
   texts = torch.randint(
     1, _VOCABULARY, (size.batch, size.length), device=device
   )
-  low = size.dtype == 'bfloat16'
+  return training.make_torch_step(
+    lambda: loss(*forward(images, texts)), clip, size.batch, size.dtype
+  )
 
-  def run():
-    with torch.autocast(device, torch.bfloat16, enabled=low):
-      value = loss(*forward(images, texts))
-    optimizer.zero_grad()
-    value.backward()
-    optimizer.step()
-    if device == 'cuda':
-      torch.cuda.synchronize()
 
-  return Work(run, {'parameters': parameters})
+def make_largest_open_clip(size: Size, tiny: bool) -> Work:
+  """The same, compiled, of the largest batch that fits."""
+  size = size.shrink() if tiny else size
+
+  def make(batch: int) -> Work:
+    chosen = dataclasses.replace(size, batch=batch)
+    return make_open_clip(chosen, tiny=False, compiled=not tiny)
+
+  return training.make_largest_torch(make, *_find_limits(tiny))
+
+
+def _find_limits(tiny: bool) -> tuple[int, int]:
+  """The smallest batch that is tried, and the largest, 0 for any."""
+  return (2, 4) if tiny else (64, 0)

@@ -1,8 +1,8 @@
-"""Training images: decoded, cropped at random and resized.
+"""JPEG files of 500 by 375 pixels to arrays of 224, on one thread.
 
-JPEG files of 500 by 375 pixels to arrays of 224 as they go to the device, each
-with the tokens of a caption; on one thread. Those of open_clip are normalised
-floats; mmjax normalises on the device.
+Training images are cropped at random, and each has the tokens of a caption.
+Those of open_clip are normalised floats; mmjax normalises on the device. Images
+of a published CLIP are resized, cropped in the middle and normalised by both.
 """
 
 import io
@@ -14,6 +14,8 @@ from benchmarks.sides.work import Work
 
 _NUMBER = 128
 _SIZE = 224
+# Of an image's first row, what is compared.
+_SHOWN = 50
 
 
 def make_mmjax(tiny: bool) -> Work:
@@ -64,6 +66,35 @@ def make_open_clip(tiny: bool) -> Work:
       tokenizer(['a red circle to the left of a blue square'])
 
   return Work(run, {})
+
+
+def make_published_mmjax(tiny: bool) -> Work:
+  """mmjax's preprocessing of a published CLIP."""
+  from mmjax.data import images
+  from mmjax.pretrained import clip
+
+  preprocess = clip.Model.make_preprocessor({})
+  files = _draw_files(tiny)
+  run = lambda: [preprocess(images.decode(data)) for data in files]
+  return Work(run, {'output': run()[0][0, :_SHOWN].ravel().tolist()})
+
+
+def make_published_transformers(tiny: bool) -> Work:
+  """transformers' image processor of CLIP, by Pillow."""
+  import transformers
+
+  process = transformers.CLIPImageProcessorPil()
+  files = _draw_files(tiny)
+
+  def run():
+    return [
+      process(PIL.Image.open(io.BytesIO(data)), return_tensors='np')
+      for data in files
+    ]
+
+  pixels = run()[0]['pixel_values'][0]  # [3, H, W]
+  shown = pixels[:, 0, :_SHOWN].T
+  return Work(run, {'output': shown.ravel().tolist()})
 
 
 def _draw_files(tiny: bool) -> list[bytes]:

@@ -9,14 +9,14 @@ one is ranked before it. A model with constant scores ranks the correct one
 last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Recalls = dict[str, float]
 
-_CHUNK = 512
+_CHUNK = 256
 # Of MaxSim, in memory at once: 64 MB.
 _MAX_PRODUCTS = 2**24
 
@@ -123,23 +123,27 @@ def recall_of_embeddings(
   image_of_text = _check(image_of_text, len(images), len(texts))
   if np.isnan(images).any() or np.isnan(texts).any():
     raise ValueError('embeddings contain NaN, which has no rank')
-  image_ranks, text_ranks = [], []
   # Each direction has its own pass, in which the scores of correct and wrong
   # answers come from one product, so that rounding can't make ties unequal.
-  owners = np.unique(image_of_text)
-  for start in range(0, len(owners), _CHUNK):
-    chunk = owners[start : start + _CHUNK]
-    similarity = images[chunk] @ texts.T
-    image_ranks += [
-      _rank(row, image_of_text == image)
-      for row, image in zip(similarity, chunk, strict=True)
-    ]
-  for start in range(0, len(texts), _CHUNK):
-    similarity = images @ texts[start : start + _CHUNK].T
-    text_ranks.append(
-      _text_ranks(similarity, image_of_text[start : start + _CHUNK])
-    )
-  return _summary(np.asarray(image_ranks), np.concatenate(text_ranks), ks)
+  owners, own_texts = _group(image_of_text)
+  of_images = _score(images[owners], texts)
+  of_texts = _score(texts, images)
+  image_ranks = [*map(_rank, of_images, own_texts)]
+  text_ranks = [*map(_rank, of_texts, image_of_text[:, None])]
+  return _summary(np.asarray(image_ranks), np.asarray(text_ranks), ks)
+
+
+def _score(queries: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields the scores of all values for each query.
+
+  All chunks are computed in the same memory: new memory for each takes as long
+  as the product. So an array is valid until the next one.
+  """
+  dtype = np.result_type(queries, values)
+  memory = np.empty((_CHUNK, len(values)), dtype)
+  for start in range(0, len(queries), _CHUNK):
+    chunk = queries[start : start + _CHUNK]
+    yield from np.matmul(chunk, values.T, out=memory[: len(chunk)])
 
 
 def _text_ranks(
@@ -152,17 +156,28 @@ def _text_ranks(
 def _image_ranks(
   similarity: np.ndarray, image_of_text: np.ndarray
 ) -> np.ndarray:
-  return np.asarray(
-    [
-      _rank(similarity[image], image_of_text == image)
-      for image in np.unique(image_of_text)
-    ]
-  )
+  owners, own_texts = _group(image_of_text)
+  return np.asarray([*map(_rank, similarity[owners], own_texts)])
 
 
-def _rank(scores: np.ndarray, is_right: np.ndarray) -> int:
-  """Rank, from 1, of the best correct answer, after wrong ones of its score."""
-  return 1 + int(np.sum(scores[~is_right] >= scores[is_right].max()))
+def _group(image_of_text: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+  """The images that have texts, and the indices of each one's texts."""
+  order = np.argsort(image_of_text, kind='stable')
+  owners, starts = np.unique(image_of_text[order], return_index=True)
+  return owners, np.split(order, starts[1:])
+
+
+def _rank(scores: np.ndarray, right: np.ndarray) -> int:
+  """Rank, from 1, of the best correct answer, after wrong ones of its score.
+
+  Args:
+    scores: of all answers.
+    right: indices of the correct ones.
+  """
+  own = scores[right]
+  best = own.max()
+  wrong = np.count_nonzero(scores >= best) - np.count_nonzero(own >= best)
+  return 1 + int(wrong)
 
 
 def _summary(
