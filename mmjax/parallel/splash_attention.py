@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.ops import attention
@@ -145,6 +144,9 @@ def _attend(
   ids: _Ids | None,
 ) -> Array:
   """Attention of one device's queries [B, T, H, K], in whole blocks."""
+  # Imported late: Pallas is large, and commands on other devices don't need it.
+  from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
   sizes = query.shape[1], key.shape[1]
   mask = splash.CausalMask(sizes) if causal else splash.FullMask(sizes)
   of_queries, of_keys = blocks
