@@ -69,7 +69,7 @@ def test_wrong_records_are_refused(change, message):
 @pytest.mark.parametrize(
   'kinds, message',
   [
-    ({'a': 'sounds'}, "the kind of field 'a'.*'sounds'"),
+    ({'a': 'noises'}, "the kind of field 'a'.*'noises'"),
     ({'id': 'text'}, "cannot have the name 'id'"),
     ({'a b': 'text'}, "cannot have the name 'a b'; use letters"),
   ],
