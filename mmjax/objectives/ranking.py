@@ -99,8 +99,10 @@ class Ranking:
     # Negatives may have another number of tokens.
     logits = jnp.concatenate(
       [
-        jnp.where(offered[None], scale * self._score(queries, vectors), lowest)
-        for vectors, offered in candidates
+        jnp.where(
+          is_candidate[None], scale * self._score(queries, vectors), lowest
+        )
+        for vectors, is_candidate in candidates
       ],
       axis=1,
     )  # [B, C]

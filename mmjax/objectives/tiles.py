@@ -28,12 +28,12 @@ class _Candidates(NamedTuple):
 
   Attributes:
     values: vectors [S, E].
-    offered: bool [S], False for masked candidates.
+    is_candidate: bool [S], False for masked candidates.
     ids: int32 [S], indices among all candidates.
   """
 
   values: Array
-  offered: Array
+  is_candidate: Array
   ids: Array
 
 
@@ -43,7 +43,7 @@ def row_losses(
   candidates: Float[Array, 'B E'],
   scale: Float[Array, ''],
   bias: Float[Array, ''],
-  offered: Bool[Array, 'B'],
+  is_candidate: Bool[Array, 'B'],
   *,
   tile: int,
   ring: bool = False,
@@ -61,7 +61,7 @@ def row_losses(
     candidates: vectors [B, E].
     scale: inverse temperature.
     bias: bias of the logits.
-    offered: [B], False for masked candidates. The loss of a row whose own
+    is_candidate: [B], False for masked candidates. The loss of a row whose own
       candidate is masked has no meaning.
     tile: number of candidates that are processed together; 0 for all of a
       device. If it doesn't divide them, the last tile is padded with masked
@@ -79,7 +79,7 @@ def row_losses(
   axes = collectives.batch_axes() if axis_name is None else ()
   compute = functools.partial(_on_one_device, kind, tile, ring)
   if not axes:
-    return compute(axis_name, rows, candidates, offered, scale, bias)
+    return compute(axis_name, rows, candidates, is_candidate, scale, bias)
   shards = collectives.num_shards(axes)
   if len(rows) % shards:
     raise ConfigError(
@@ -91,11 +91,11 @@ def row_losses(
     functools.partial(compute, axes),
     in_specs=(split, split, split, replicated, replicated),
     out_specs=split,
-  )(rows, candidates, offered, scale, bias)
+  )(rows, candidates, is_candidate, scale, bias)
 
 
 def _on_one_device(
-  kind, tile, ring, axis_name, rows, candidates, offered, scale, bias
+  kind, tile, ring, axis_name, rows, candidates, is_candidate, scale, bias
 ):
   """`row_losses` of one device's arrays, or of all if `axis_name` is None."""
   labels = jnp.arange(len(rows))
@@ -104,14 +104,14 @@ def _on_one_device(
   ids = labels
   if axis_name is not None and not ring:
     candidates = collectives.gather(candidates, axis_name)
-    offered = collectives.gather(offered, axis_name)
+    is_candidate = collectives.gather(is_candidate, axis_name)
     ids = jnp.arange(len(candidates))
   return _losses(
     _KINDS[kind],
     min(tile or len(ids), len(ids)),
     axis_name if ring else None,
     rows,
-    _Candidates(candidates, offered, ids),
+    _Candidates(candidates, is_candidate, ids),
     scale,
     bias,
     labels,
@@ -140,9 +140,11 @@ def _forward(kind, tile, ring, rows, candidates, scale, bias, labels):
   def add_tile(state, some):
     total, best = state
     logits = scale * rows @ some.values.T + bias  # [B, tile]
-    offered, positive = _masks(some, labels)
-    total = kind.add(total, logits, offered, positive)
-    best = _update_best(best, jnp.where(offered, logits, _LOWEST), some.ids)
+    is_candidate, positive = _masks(some, labels)
+    total = kind.add(total, logits, is_candidate, positive)
+    best = _update_best(
+      best, jnp.where(is_candidate, logits, _LOWEST), some.ids
+    )
     return (total, best), None
 
   def visit(state, candidates):
@@ -205,11 +207,11 @@ class _Softmax:
     return zero + _LOWEST, zero, zero
 
   @staticmethod
-  def add(state, logits, offered, positive):
+  def add(state, logits, is_candidate, positive):
     highest, total, own_logit = state
-    new = jnp.where(offered, logits, _LOWEST).max(axis=1)
+    new = jnp.where(is_candidate, logits, _LOWEST).max(axis=1)
     new = jnp.maximum(highest, new)
-    terms = jnp.where(offered, jnp.exp(logits - new[:, None]), 0.0)
+    terms = jnp.where(is_candidate, jnp.exp(logits - new[:, None]), 0.0)
     total = total * jnp.exp(highest - new) + terms.sum(axis=1)
     return new, total, own_logit + jnp.where(positive, logits, 0.0).sum(axis=1)
 
@@ -220,9 +222,9 @@ class _Softmax:
     return log_total - own_logit, log_total
 
   @staticmethod
-  def logit_grad(logits, offered, positive, log_total):
+  def logit_grad(logits, is_candidate, positive, log_total):
     probabilities = jnp.exp(logits - log_total[:, None])
-    return jnp.where(offered, probabilities - positive, 0.0)
+    return jnp.where(is_candidate, probabilities - positive, 0.0)
 
 
 class _Sigmoid:
@@ -233,28 +235,28 @@ class _Sigmoid:
     return zero
 
   @staticmethod
-  def add(total, logits, offered, positive):
+  def add(total, logits, is_candidate, positive):
     losses = jax.nn.softplus(jnp.where(positive, -logits, logits))
-    return total + jnp.where(offered, losses, 0.0).sum(axis=1)
+    return total + jnp.where(is_candidate, losses, 0.0).sum(axis=1)
 
   @staticmethod
   def end(total):
     return total, None
 
   @staticmethod
-  def logit_grad(logits, offered, positive, log_total):
+  def logit_grad(logits, is_candidate, positive, log_total):
     del log_total
     sign = jnp.where(positive, -1.0, 1.0)
-    return jnp.where(offered, sign * jax.nn.sigmoid(sign * logits), 0.0)
+    return jnp.where(is_candidate, sign * jax.nn.sigmoid(sign * logits), 0.0)
 
 
 _KINDS = {'softmax': _Softmax, 'sigmoid': _Sigmoid}
 
 
 def _masks(some, labels):
-  """Masks of offered candidates [1, S] and of rows' own candidates [B, S]."""
-  offered = some.offered[None]
-  return offered, offered & (some.ids[None] == labels[:, None])
+  """Masks of candidates [1, S] and of rows' own candidates [B, S]."""
+  is_candidate = some.is_candidate[None]
+  return is_candidate, is_candidate & (some.ids[None] == labels[:, None])
 
 
 def _update_best(best, logits, ids):
