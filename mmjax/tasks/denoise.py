@@ -27,7 +27,8 @@ class Denoise(base.Task):
     prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
       'x' or 'v'.
     shift: shift of the times of the schedule 'flow', for large images.
-    times: in training 'uniform' or 'logit_normal'.
+    time_sampler: distribution of times in training, 'uniform' or
+      'logit_normal'.
     min_snr: gamma of min-SNR weighting; None for none.
     drop_condition: fraction of examples that are trained without their text.
     sampler: 'ddpm', 'ddim', 'euler', 'heun' or 'dpm++'.
@@ -43,7 +44,7 @@ class Denoise(base.Task):
   schedule: str = 'flow'
   prediction: str = 'velocity'
   shift: Positive = 1.0
-  times: str = 'uniform'
+  time_sampler: str = 'uniform'
   min_snr: Positive | None = None
   drop_condition: Fraction = 0.1
   sampler: str = 'dpm++'
@@ -57,7 +58,7 @@ class Denoise(base.Task):
       field=self.field,
       condition=self.condition,
       schedule=ops.NoiseSchedule(self.schedule, self.prediction, self.shift),
-      time_sampler=self.times,
+      time_sampler=self.time_sampler,
       min_snr=self.min_snr,
       drop_condition=self.drop_condition,
     )

@@ -16,7 +16,7 @@ DIFFUSION = (
   'schedule',
   'prediction',
   'shift',
-  'times',
+  'time_sampler',
   'min_snr',
   'sampler',
   'spacing',

@@ -111,7 +111,7 @@ CASES = {
     task='masked',
   ),
   'draw': Case(
-    {'drop_condition': 0.5, 'min_snr': 5.0, 'times': 'logit_normal'},
+    {'drop_condition': 0.5, 'min_snr': 5.0, 'time_sampler': 'logit_normal'},
     {**DIT, 'text': {**WORDS, 'pooling': 'mean'}},
   ),
   'draw_epsilon': Case(

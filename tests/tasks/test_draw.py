@@ -19,7 +19,7 @@ from mmjax.errors import ConfigError
   'settings, message',
   [
     ({'schedule': 'cosine'}, "prediction='velocity' does not go with"),
-    ({'times': 'normal'}, "times 'normal' is unknown"),
+    ({'time_sampler': 'normal'}, "time_sampler 'normal' is unknown"),
     ({'sampler': 'rk4'}, "sampler 'rk4' is unknown"),
     ({'spacing': 'even'}, "spacing 'even' is unknown"),
     ({'steps': 0}, 'steps=0 is not legal'),

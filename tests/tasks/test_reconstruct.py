@@ -38,7 +38,7 @@ def test_settings_of_diffusion_alone_do_not_go_with_tokens():
   for name, value in {
     'schedule': 'cosine',
     'sampler': 'ddim',
-    'times': 'logit_normal',
+    'time_sampler': 'logit_normal',
     'min_snr': 5.0,
   }.items():
     with pytest.raises(ConfigError, match=f'{name}=.* is of diffusion alone'):
