@@ -28,8 +28,8 @@ minute: `:layer,small`. `benchmarks/fusion_table.py` compares all fusions on it.
 
 With `small`, 800 steps, 3 minutes on a loaded core, seeds 0, 1 and 2 on
 2026-11-30: joint 0.918, 0.812, 0.982; align 0.796, 0.792, 0.794; fusion 0.968,
-0.890, 0.770 (`--config.seed=1`). Not yet run at full length; `:feature,runlocal`
-and the others shrink to 300 steps.
+0.890, 0.770. Not yet run at full length; `:feature,runlocal` and the others
+shrink to 300 steps.
 """
 
 import ml_collections
