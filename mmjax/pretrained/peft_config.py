@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmjax.errors import ConfigError
 from mmjax.pretrained import base, configs
 
@@ -127,9 +129,8 @@ def make(
     layers: names of all layers.
     whole: names of the layers that were trained in full.
   """
-  # float32 has about seven digits.
   alphas = {
-    name: float(f'{scale * ranks[name]:.6g}') for name, scale in scales.items()
+    name: _find_alpha(scale, ranks[name]) for name, scale in scales.items()
   }
   rank, alpha = _most_common(ranks), _most_common(alphas)
   architecture = (model.config.get('architectures') or [''])[0]
@@ -153,6 +154,20 @@ def make(
     'use_dora': dora,
     'use_rslora': False,
   }
+
+
+def _find_alpha(scale: float, rank: int) -> float:
+  """The number of fewest digits that makes the scale, a float32, again.
+
+  >>> _find_alpha(1.6666666269302368, 3)
+  5.0
+  """
+  alpha = scale * rank
+  for digits in range(1, 18):
+    short = float(f'{alpha:.{digits}g}')
+    if np.float32(short / rank) == np.float32(scale):
+      return short
+  return alpha
 
 
 def _most_common(values: Mapping[str, Any]) -> Any:
