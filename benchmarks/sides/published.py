@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.sides import training
 from benchmarks.sides.work import Work
 
-# The first id that is no special token.
+# The first id after those of special tokens.
 _FIRST_WORD = 5
 
 

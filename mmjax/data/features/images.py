@@ -208,12 +208,12 @@ class Images(Image):
   Attributes:
     number: n; of more images, the first n are used. Conversations are refused
       instead; where they are packed, it is the number in a row.
-    size: size, see `Image`.
-    resize: method of resizing, see `Image`.
-    mean: mean, see `Image`.
-    std: standard deviation, see `Image`.
-    scaled_decoding: whether to decode at a smaller scale, see `Image`.
-    augment: augmentations, see `Image`; drawn for each image by itself.
+    size: height and width in pixels; one number for both.
+    resize: how images become that size, one of the ways of `Image`.
+    mean: mean of each channel that is subtracted, of values in 0..1.
+    std: standard deviation of each channel, by which values are divided.
+    scaled_decoding: whether JPEGs are decoded at a smaller scale.
+    augment: augmentations in training, drawn for each image by itself.
   """
 
   kind: ClassVar[str] = 'images'

@@ -21,11 +21,11 @@ class Video(images.Images):
 
   Attributes:
     number: F, number of frames; a shorter video has masked ones at its end.
-    size: size, see `Image`.
-    resize: method of resizing, see `Image`.
-    mean: mean, see `Image`.
-    std: standard deviation, see `Image`.
-    augment: augmentations, see `Image`; the same for all frames.
+    size: height and width in pixels; one number for both.
+    resize: how images become that size, one of the ways of `Image`.
+    mean: mean of each channel that is subtracted, of values in 0..1.
+    std: standard deviation of each channel, by which values are divided.
+    augment: augmentations in training, in order; the same for all frames.
   """
 
   kind: ClassVar[str] = 'video'
