@@ -1,7 +1,7 @@
 """Greedy decoding and beam search, by mmjax and by transformers.
 
-Both read the same random weights, of a Qwen2 or of a LLaVA with an image in each
-prompt, so that they write equal texts.
+Both read the same random weights, of a Qwen2 or of a LLaVA with an image in
+each prompt, so that they write equal texts.
 """
 
 import pathlib

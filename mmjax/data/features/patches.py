@@ -8,13 +8,13 @@ import numpy as np
 
 from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
-from mmjax.data.features import base, images
+from mmjax.data.features import base, images, several
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Patches(base.Feature):
+class Patches(several.Several, base.Feature):
   """Encoded images of any size, cut into patches for a `PackedViT`.
 
   Each is resized to the nearest size in whole tokens with an allowed number of
@@ -101,22 +101,6 @@ class Patches(base.Feature):
       grids.append(packing.Grid(1, height // side, width // side))
     return grids
 
-  def make_arrays(
-    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
-  ) -> base.Example:
-    del rng, flips
-    return self._cut([image_files.decode(data) for data in chosen])
-
-  def make_absent(self, rng: np.random.Generator | None = None):
-    del rng
-    return self._cut([])
-
-  def prepare(self, value: Any) -> base.Example:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if not values:
-      raise ConfigError(f'{self.name} is one image or more, not an empty list')
-    return self._cut([image_files.to_array(item) for item in values])
-
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     """Joins rows; segments and windows count on.
 
@@ -167,7 +151,7 @@ class Patches(base.Feature):
     mask = f'{self.name}_mask'
     return [key for key in self.list_keys() if key != mask]
 
-  def _cut(self, arrays: Sequence[np.ndarray]) -> base.Example:
+  def _combine(self, arrays: Sequence[np.ndarray]) -> base.Example:
     """Cuts images uint8 [H, W, 3] of any sizes into one row of patches."""
     grids = self.find_grids(arrays)
     number = sum(grid.tokens for grid in grids)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mmjax.data import audio, contact_sheet, drawings
-from mmjax.data.features import base, images
+from mmjax.data.features import base, images, several
 from mmjax.errors import ConfigError
 
 
@@ -118,7 +118,7 @@ class Sound(base.Feature):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sounds(Sound):
+class Sounds(several.Several, Sound):
   """Several sound files of a conversation, as the samples of one channel each.
 
   The array is float32 [n, S] in -1..1, its mask bool [n, S], S = rate *
@@ -135,6 +135,7 @@ class Sounds(Sound):
   """
 
   kind: ClassVar[str] = 'sounds'
+  item_word: ClassVar[str] = 'sound'
   field_kinds: ClassVar[tuple[str, ...]] = ('sounds', 'sound')
   word: ClassVar[str] = 'sounds'
   encoder_settings: ClassVar[tuple[str, ...]] = (
@@ -201,21 +202,10 @@ class Sounds(Sound):
       )
     return tokens
 
-  def make_arrays(
-    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
-  ) -> base.Example:
-    del rng, flips
-    return self._stack([self.read_samples(data) for data in chosen])
+  def _decode(self, data: bytes) -> np.ndarray:
+    return self.read_samples(data)
 
-  def make_absent(self, rng: np.random.Generator | None = None):
-    del rng
-    return self._stack([])
-
-  def prepare(self, value: Any) -> base.Example:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if not values:
-      raise ConfigError(f'{self.name} is one sound or more, not an empty list')
-    return self._stack([self.read_samples(item) for item in values])
+  _read = _decode
 
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     out = self.make_absent()
@@ -241,7 +231,7 @@ class Sounds(Sound):
         'that where the model reads more'
       )
 
-  def _stack(self, sounds: Sequence[np.ndarray]) -> base.Example:
+  def _combine(self, sounds: Sequence[np.ndarray]) -> base.Example:
     if len(sounds) > self.number:
       raise ConfigError(
         f'{len(sounds)} sounds are more than data.features.{self.name}.number='

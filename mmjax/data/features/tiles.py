@@ -11,7 +11,7 @@ import PIL.Image
 from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
 from mmjax.data import tiles as tiles_lib
-from mmjax.data.features import base, images
+from mmjax.data.features import base, images, several
 from mmjax.errors import ConfigError
 from mmjax.ops import anyres
 
@@ -19,7 +19,7 @@ SCHEMES = ('padded', 'ratio', 'sides')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tiles(base.Feature):
+class Tiles(several.Several, base.Feature):
   """Encoded images of any size, cut into tiles as published models read them.
 
   Each is one tile, or several and the whole image as one more; all share one
@@ -191,22 +191,6 @@ class Tiles(base.Feature):
     grid = self.make_cutter(1).find_grid(*size)
     return anyres.lay_out_tiles(size, *grid, side, self.most)
 
-  def make_arrays(
-    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
-  ) -> base.Example:
-    del rng, flips
-    return self._cut([image_files.decode(data) for data in chosen])
-
-  def make_absent(self, rng: np.random.Generator | None = None):
-    del rng
-    return self._cut([])
-
-  def prepare(self, value: Any) -> base.Example:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if not values:
-      raise ConfigError(f'{self.name} is one image or more, not an empty list')
-    return self._cut([image_files.to_array(item) for item in values])
-
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     parts = [part[self.name][part[f'{self.name}_mask']] for part in examples]
     return self._stack(np.concatenate(parts))
@@ -223,7 +207,7 @@ class Tiles(base.Feature):
     values = value if isinstance(value, list) else [value]
     return images.draw_grid([image_files.decode(item) for item in values]), []
 
-  def _cut(self, arrays: Sequence[np.ndarray]) -> base.Example:
+  def _combine(self, arrays: Sequence[np.ndarray]) -> base.Example:
     """Cuts images uint8 [H, W, 3] of any sizes into one row of tiles."""
     cutter = self.make_cutter(len(arrays))
     cut = [
