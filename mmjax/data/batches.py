@@ -10,13 +10,16 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
+from etils import epy
 
 from mmjax.data import mixtures
 from mmjax.data import order as order_lib
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import grain
 
 Batch = dict[str, np.ndarray]
 Example = dict[str, np.ndarray]  # Without the batch axis.
@@ -33,7 +36,7 @@ class BatchIterator:
   ends.
   """
 
-  def __init__(self, batches: grain.DatasetIterator, owns_memory: bool):
+  def __init__(self, batches: 'grain.DatasetIterator', owns_memory: bool):
     # The only reference to the iterator, so that closing also frees it.
     self._iterators = [batches]
     self._owns_memory = owns_memory
@@ -67,7 +70,7 @@ class BatchIterator:
     self.close()
 
 
-def _close(iterators: list[grain.DatasetIterator]) -> None:
+def _close(iterators: 'list[grain.DatasetIterator]') -> None:
   while iterators:
     iterators.pop().close()
 
@@ -160,7 +163,7 @@ class TrainBatches:
 class _Rows:
   """Examples of some rows of every batch, one batch after the other."""
 
-  examples: grain.MapDataset
+  examples: 'grain.MapDataset'
   batch_size: int
   rows: np.ndarray
 
@@ -361,7 +364,7 @@ class _PrefetchOptions:
   num_workers: int
   prefetch: int
 
-  def start(self, batches: grain.MapDataset) -> BatchIterator:
+  def start(self, batches: 'grain.MapDataset') -> BatchIterator:
     threads = self.num_threads if self.prefetch else 0
     options = grain.ReadOptions(
       num_threads=min(threads, self.prefetch),

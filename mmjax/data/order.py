@@ -7,17 +7,20 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import grain
 import numpy as np
+from etils import epy
 
 from mmjax.data import mixtures
+
+with epy.lazy_imports():  # Slow to import.
+  import grain
 
 
 @dataclasses.dataclass(frozen=True)
 class _Order:
   """Indices of a mixture's records in the order of training."""
 
-  orders: Sequence[grain.MapDataset]  # Endless; by source, its own indices.
+  orders: 'Sequence[grain.MapDataset]'  # Endless; by source, its own indices.
   starts: Sequence[int]  # Index of each source's first record.
   weights: Sequence[int]
 
@@ -29,7 +32,7 @@ class _Order:
     return self.starts[number] + self.orders[number][earlier]
 
 
-def make_order(source: Sequence[Any], seed: int) -> grain.MapDataset:
+def make_order(source: Sequence[Any], seed: int) -> 'grain.MapDataset':
   """Makes the endless order of training: indices of records.
 
   Every source is shuffled by itself and repeated as often as needed, each epoch

@@ -19,10 +19,13 @@ import pathlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import tensorflow_datasets as tfds
+from etils import epy
 
 from mmjax.data import features
 from mmjax.errors import ConfigError, choose
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
 
 Record = dict[str, Any]
 
@@ -77,7 +80,7 @@ class Schema:
 
   def make_tfds_features(
     self, *, large: bool = True
-  ) -> tfds.features.FeaturesDict:
+  ) -> 'tfds.features.FeaturesDict':
     """Makes the features of a TFDS data set.
 
     Args:

@@ -8,10 +8,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import tensorflow_datasets as tfds
+from etils import epy
 
-from mmjax.data import foreign_records, records
+from mmjax.data import records
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
+
+  from mmjax.data import foreign_records
 
 # Made for the config that names it; nothing is stored.
 GENERATED = 'synthetic'

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from etils import epath
-from orbax.checkpoint import checkpoint_managers as policies
+from etils import epath, epy
 
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.runs import late_reads
 from mmjax.types import Params
+
+with epy.lazy_imports():  # Slow to import.
+  import orbax.checkpoint as ocp
+  from orbax.checkpoint import checkpoint_managers as policies
 
 FOLDER = 'checkpoints'
 # Items: the EMA of all parameters, or of the trained ones if some are frozen.
@@ -35,14 +37,19 @@ class CheckpointRenamedError(Exception):
   """The newest checkpoints were renamed; the newest one left is whole."""
 
 
-class _Manager(ocp.CheckpointManager):
-  """Leaves preemption to `stopping`.
+def _open_manager(
+  folder: Path, options: 'ocp.CheckpointManagerOptions'
+) -> 'ocp.CheckpointManager':
+  """Opens a manager that leaves preemption to `stopping`.
 
   JAX counts how often it is asked, so that only one place may ask.
   """
 
-  def reached_preemption(self, step: int) -> bool:
-    return False
+  class Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+      return False
+
+  return Manager(folder, options=options)
 
 
 class Checkpoints:
@@ -74,7 +81,7 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
-    self._manager = _Manager(
+    self._manager = _open_manager(
       Path(workdir).absolute() / FOLDER,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),

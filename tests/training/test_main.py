@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -144,6 +145,15 @@ def test_a_reader_that_is_gone_ends_the_process(monkeypatch):
     with pytest.raises(SystemExit) as end, main.reporting():
       raise BrokenPipeError
   assert end.value.code == 141
+
+
+def test_an_experiment_starts_without_slow_libraries():
+  code = (
+    'import sys, mmjax.training.main, mmjax.training.experiment; '
+    "slow = {'grain', 'tensorflow_datasets', 'orbax.checkpoint'}; "
+    'sys.exit(str(slow & set(sys.modules)) if slow & set(sys.modules) else 0)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

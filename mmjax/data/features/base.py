@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epy
 
 from mmjax.data import contact_sheet, tokenizers
 from mmjax.data.features import json_faults
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
 
 Example = dict[str, np.ndarray]
 
@@ -101,7 +104,7 @@ class Feature:
   # Storage.
 
   @classmethod
-  def make_storage(cls) -> tfds.features.FeatureConnector:
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
     """Makes the feature of a TFDS data set that stores a value."""
     return tfds.features.Text()
 

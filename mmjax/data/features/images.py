@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epy
 
 from mmjax.data import augment as augmentations
 from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
 
 HALF = (0.5, 0.5, 0.5)
 _GRID_HEIGHT = 96
@@ -51,7 +54,7 @@ class StoredImage(base.Feature):
       self.refuse('size', 'is not legal: one number, or (height, width)')
 
   @classmethod
-  def make_storage(cls) -> tfds.features.FeatureConnector:
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
     return tfds.features.Image(shape=(None, None, 3))
 
   @classmethod
@@ -233,7 +236,7 @@ class Images(Image):
       self.refuse('number', 'is not legal: at least 1')
 
   @classmethod
-  def make_storage(cls) -> tfds.features.FeatureConnector:
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
     return tfds.features.Sequence(tfds.features.Text())
 
   @classmethod

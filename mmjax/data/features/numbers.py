@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epy
 
 from mmjax.data import audio, contact_sheet, drawings, number_arrays
 from mmjax.data.features import base, standardised
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class _Array(standardised.Standardised):
     return None
 
   @classmethod
-  def make_storage(cls) -> tfds.features.FeatureConnector:
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
     return tfds.features.Text()
 
   @classmethod

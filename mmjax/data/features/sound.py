@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epy
 
 from mmjax.data import audio, contact_sheet, drawings
 from mmjax.data.features import base, images, several
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,7 +165,7 @@ class Sounds(several.Several, Sound):
       )
 
   @classmethod
-  def make_storage(cls) -> tfds.features.FeatureConnector:
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
     return images.Images.make_storage()
 
   @classmethod
