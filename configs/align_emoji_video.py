@@ -75,7 +75,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       name=dict(name='transformer', **TRANSFORMER, depth=2, dropout=0.1),
     ),
   )
-  config.tasks = dict(align=dict(fields=('video', 'name')))
+  config.tasks = dict(align=dict(features=('video', 'name')))
   config.optimizer = dict(
     name='adamw', lr=1e-3, weight_decay=0.1, warmup_steps=30
   )

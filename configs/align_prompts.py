@@ -63,7 +63,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       text=dict(name='transformer', **TRANSFORMER, depth=2, dropout=0.1),
     ),
   )
-  config.tasks = dict(align=dict(fields=('voice', 'text')))
+  config.tasks = dict(align=dict(features=('voice', 'text')))
   config.optimizer = dict(
     name='adamw', lr=1e-3, weight_decay=0.1, warmup_steps=50
   )

@@ -42,7 +42,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.features.words = dict(kind='tfidf', field='captions')
     config.model.encoders.words = MLP
     config.model.embed_dim = 32
-    config.tasks = dict(align=dict(fields=('look', 'words')))
+    config.tasks = dict(align=dict(features=('look', 'words')))
   else:
     config.data.features.shape = dict(kind='category', field='metadata/shape')
     config.tasks = dict(classify=dict(target='shape'))

@@ -83,7 +83,7 @@ def _generator() -> dict[str, Any]:
         **shapes_base.TRANSFORMER,
         depth=4,
         patch_size=8,
-        embedding_field='image_embedding',
+        embedding_feature='image_embedding',
       ),
     ),
     # As in configs/draw_shapes.py, a patch is wider than the model: predict x.

@@ -86,7 +86,7 @@ def get_config(arg: str = 'feature') -> ml_collections.ConfigDict:
     config.model.fusion.name = 'mean'
   if variant == 'align':
     config.model.embed_dim = width
-    config.tasks.align = dict(fields=SENSES)
+    config.tasks.align = dict(features=SENSES)
   if is_small:
     config.optimizer.lr = 3e-3
     config.train.steps = 800

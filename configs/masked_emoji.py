@@ -48,7 +48,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       ),
     ),
   )
-  config.tasks = dict(masked=dict(field='text', fraction=0.15))
+  config.tasks = dict(masked=dict(feature='text', fraction=0.15))
   config.optimizer = dict(
     name='adamw',
     lr=2e-3,

@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   # Most patches are plain background, whose tint would count as much as an
   # object without the epsilon.
   config.tasks = dict(
-    masked=dict(field='image', fraction=0.5, epsilon=0.03, decoder_depth=1)
+    masked=dict(feature='image', fraction=0.5, epsilon=0.03, decoder_depth=1)
   )
   config.optimizer = shapes_base.optimizer(
     lr=1.5e-3, schedule='cosine', warmup_steps=40

@@ -60,7 +60,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     ),
   )
   config.tasks = dict(
-    align=dict(fields=('image', 'text', 'sound'), anchor='text')
+    align=dict(features=('image', 'text', 'sound'), anchor='text')
   )
   config.optimizer = shapes_base.optimizer(lr=1e-3, warmup_steps=50)
   config.train = dict(steps=2000, batch_size=64, log_every=50, eval_every=500)
@@ -70,7 +70,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.mixture.events = None
     config.data.features = None
     del config.model.encoders.sound
-    config.tasks.align = dict(fields=('image', 'text'))
+    config.tasks.align = dict(features=('image', 'text'))
   if 'events' in chosen:
     config.data.mixture.scenes = None
   if 'runlocal' in chosen:

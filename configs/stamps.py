@@ -120,7 +120,7 @@ def _align(
     del config.model.encoders[without]
     if without in config.data.features:  # Images are a standard field.
       del config.data.features[without]
-  config.tasks = dict(align=dict(fields=fields))
+  config.tasks = dict(align=dict(features=fields))
   config.train.steps = 250
 
 

@@ -309,7 +309,7 @@ class FieldInfo:
     return 'must be ' + ' and '.join(filter(None, (lower, upper)))
 
 
-FIELD_ENDINGS = ('', '_mask', '_grid')  # Of the keys of a field's arrays.
+FEATURE_ENDINGS = ('', '_mask', '_grid')  # Of the keys of a feature's arrays.
 # Number of features, heads, layers, tokens or pixels.
 Size = Annotated[int, FieldInfo(above=0)]
 Positive = Annotated[float, FieldInfo(above=0)]

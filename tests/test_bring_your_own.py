@@ -90,8 +90,8 @@ def test_a_run_whose_experiment_is_gone_names_the_file(
 @pytest.mark.parametrize(
   ('command', 'message'),
   [
-    ('embed runs/own --images=photo.png --output=o.npz', 'the field'),
-    ('search runs/own --index=i.npz --text=a', 'the field'),
+    ('embed runs/own --images=photo.png --output=o.npz', 'the feature'),
+    ('search runs/own --index=i.npz --text=a', 'the feature'),
     ('predict runs/own --image=photo.png --text=a', '--text, --task'),
   ],
 )
@@ -104,7 +104,7 @@ def test_what_a_run_cannot_do_is_said_before_its_weights_are_read(
     raise AssertionError('weights are read')
 
   monkeypatch.setattr(checkpoints, 'load_params', read)
-  flag = '--field' if message == 'the field' else '--task'
+  flag = '--feature' if message == 'the feature' else '--task'
   found = index.Index(['a'], np.ones((1, 3)), '', 0, 'image', '', True, {})
   index.save(found, project / 'i.npz')
   assert main.main([*command.split(), f'{flag}=x']) == 2

@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
   from mmjax.training import startup
 
   startup.use_compilation_cache()
-  choose = lambda m: encoders.choose_encoder(m, FLAGS[flag], args.field)
+  choose = lambda m: encoders.choose_encoder(m, FLAGS[flag], args.feature)
   model = opened.open_model(args.model, check=choose)
   encoder = choose(model)
   try:
@@ -122,7 +122,7 @@ def _make_parser() -> argparse.ArgumentParser:
     help='field of a data set (default: image, captions, sound, video)',
   )
   add('--data_dir', help='where data sets live (default: as `mmjax data`)')
-  add('--field', default='', help='field of a run that encodes the values')
+  add('--feature', default='', help='feature of a run that encodes the values')
   add(
     '--batch_size',
     type=int,

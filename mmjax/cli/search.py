@@ -48,11 +48,11 @@ def main(argv: list[str]) -> int:
 
   startup.use_compilation_cache()
   model = opened.open_model(
-    args.model, check=lambda m: encoders.choose_encoder(m, kind, args.field)
+    args.model, check=lambda m: encoders.choose_encoder(m, kind, args.feature)
   )
   searching.check_index(found, model, path)
   matches = searching.search(
-    found, model, kind, query, top=args.top, field=args.field
+    found, model, kind, query, top=args.top, feature=args.feature
   )
   print('cosine  name')
   for match in matches:
@@ -77,7 +77,7 @@ def _make_parser() -> argparse.ArgumentParser:
   add('--text', help='text to search for')
   for kind in _FLAGS[1:]:
     add(f'--{kind}', metavar='FILE', help=f'{kind} to search for')
-  add('--field', default='', help='field of a run that encodes the query')
+  add('--feature', default='', help='feature of a run that encodes the query')
   add(
     '--top',
     type=int,

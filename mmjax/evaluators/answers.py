@@ -10,12 +10,12 @@ from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, images, preprocess, sources
 from mmjax.evaluators import spread
 from mmjax.metrics import answers as metrics
-from mmjax.types import FIELD_ENDINGS, Batch, Params
+from mmjax.types import FEATURE_ENDINGS, Batch, Params
 
 _KEYS = tuple(
   f'{name}{ending}'
   for name in ('image', 'question')
-  for ending in FIELD_ENDINGS
+  for ending in FEATURE_ENDINGS
 )
 
 

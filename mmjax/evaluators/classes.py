@@ -25,7 +25,7 @@ class Classes(inputs_lib.InputsEvaluator):
   `NAME/chance_average_precision`, and `NAME/exact`, the fraction of records
   with all classes right.
 
-  With several input fields, it also yields the first of these from each of
+  With several input features, it also yields the first of these from each of
   their subsets, the others masked: `NAME/accuracy/only_FIELDS`.
   """
 

@@ -54,14 +54,14 @@ class Drawings:
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
-    field: str,
+    feature: str,
     condition: str,
     inputs: Sequence[str] = (),
     batch_size: int,
     num_examples: int = 0,
     holds: Holds | None = None,
     judge: Judge | None = None,
-    judge_field: str = '',
+    judge_feature: str = '',
     name: str = 'drawings',
   ):
     """Sets the evaluation up; nothing is computed yet.
@@ -71,15 +71,15 @@ class Drawings:
       draw_without: the same with guidance 0; None for a model that can't.
       source: records with images and texts.
       preprocessor: preprocessor that makes both.
-      field: feature that is drawn.
+      feature: feature that is drawn.
       condition: text feature that says what should be there.
       inputs: features of which images are drawn; () for the condition.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       holds: whether an image has what a text says; None for no such numbers.
       judge: what embeds images; None for no distances.
-      judge_field: feature that makes images as the judge reads them; '' for
-        `field`.
+      judge_feature: feature that makes images as the judge reads them; '' for
+        `feature`.
       name: prefix of the metrics' names.
 
     Raises:
@@ -91,12 +91,12 @@ class Drawings:
       draw_without, make_inputs
     )
     self._source, self._preprocess = source, preprocessor
-    self._field, self._condition = field, condition
+    self._feature, self._condition = feature, condition
     self._inputs = tuple(inputs) or (condition,)
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._holds, self._name = holds, name
-    self._judge, self._judge_field = judge, judge_field or field
+    self._judge, self._judge_feature = judge, judge_feature or feature
     if judge is not None:
       self._embed = spread.jit_over_mesh(judge.embed, dict)
       if self._num <= distances.NEIGHBORS:
@@ -115,11 +115,11 @@ class Drawings:
     drawn, without, chosen = self._draw_all(params)
     if not chosen:
       raise ConfigError(
-        f'none of {self._num} records has both {self._field!r} and '
+        f'none of {self._num} records has both {self._feature!r} and '
         f'{self._condition!r}, to compare drawings with'
       )
     records = [self._source[i] for i in chosen]
-    feature = self._preprocess[self._field]
+    feature = self._preprocess[self._feature]
     size = drawn.shape[1:3]
     true = [
       images.resize(images.decode(feature.get(r)), size, feature.resize)
@@ -165,7 +165,7 @@ class Drawings:
       part = images[start : start + size]
       # All batches have one size, so that one program is compiled.
       whole = np.resize(part, (size, *part.shape[1:]))
-      batch = self._preprocess.prepare(**{self._judge_field: list(whole)})
+      batch = self._preprocess.prepare(**{self._judge_feature: list(whole)})
       rows.append(self._embed(self._judge.params, batch)[: len(part)])
     return np.concatenate(rows)
 
@@ -191,7 +191,7 @@ class Drawings:
     self, params: Params
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
     """Images with and without the condition [N, H, W, 3], and the records."""
-    feature = self._preprocess[self._field]
+    feature = self._preprocess[self._feature]
     keys = [
       key for name in self._inputs for key in self._preprocess[name].list_keys()
     ]
@@ -208,7 +208,7 @@ class Drawings:
         ):
           if draw is not None:
             out.append(masked.to_pixels(feature, draw(params, arrays)))
-        mask = batch['mask'] & batch[f'{self._field}_mask']
+        mask = batch['mask'] & batch[f'{self._feature}_mask']
         known = batch[f'{self._condition}_mask']
         masks.append(mask & known.reshape(len(mask), -1).any(axis=1))
     having = np.flatnonzero(np.concatenate(masks))

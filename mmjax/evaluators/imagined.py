@@ -33,7 +33,7 @@ class Imagined:
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
-    field: str,
+    feature: str,
     condition: str,
     batch_size: int,
     num_examples: int = 0,
@@ -47,7 +47,7 @@ class Imagined:
       embed_text: from texts to unit vectors.
       source: records with images and texts.
       preprocessor: preprocessor that makes both.
-      field: feature of the images.
+      feature: feature of the images.
       condition: feature of the texts.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
@@ -59,7 +59,7 @@ class Imagined:
       for function in (imagine, embed_image, embed_text)
     ]
     self._source, self._preprocess = source, preprocessor
-    self._field, self._condition = field, condition
+    self._feature, self._condition = feature, condition
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._name = name
@@ -74,7 +74,7 @@ class Imagined:
     (imagined, image, text), chosen = self._compute(params)
     if not chosen:
       raise ConfigError(
-        f'none of {self._num} records has both {self._field!r} and '
+        f'none of {self._num} records has both {self._feature!r} and '
         f'{self._condition!r}, to compare embeddings of'
       )
     for prefix, vectors in (('', imagined), ('text_', text)):
@@ -99,13 +99,13 @@ class Imagined:
   ) -> contact_sheet.Cell:
     feature = self._preprocess[self._condition]
     text = feature.list_evaluation_texts(self._source[chosen[i]])[0]
-    image = self._preprocess[self._field].get(self._source[chosen[nearest]])
+    image = self._preprocess[self._feature].get(self._source[chosen[nearest]])
     right = contact_sheet.RIGHT if nearest == i else contact_sheet.WRONG
     return images.decode(image), [(text, right)]
 
   def _compute(self, params: Params) -> tuple[list[np.ndarray], list[int]]:
     """Imagined, image and text embeddings [N, E], and the records' numbers."""
-    names = self._field, self._condition
+    names = self._feature, self._condition
     keys = [key for name in names for key in self._preprocess[name].list_keys()]
     rows: list[list[np.ndarray]] = [[], [], []]
     masks = []
@@ -119,6 +119,6 @@ class Imagined:
           out.append(np.asarray(function(params, arrays)))
         known = batch[f'{self._condition}_mask']
         known = known.reshape(len(known), -1).any(axis=1)
-        masks.append(batch['mask'] & batch[f'{self._field}_mask'] & known)
+        masks.append(batch['mask'] & batch[f'{self._feature}_mask'] & known)
     having = np.flatnonzero(np.concatenate(masks))
     return [np.concatenate(out)[having] for out in rows], having.tolist()

@@ -1,4 +1,4 @@
-"""Predicts a target from all input fields, and from some of them."""
+"""Predicts a target from all input features, and from some of them."""
 
 import dataclasses
 import itertools
@@ -39,7 +39,7 @@ class Predictions:
 
 
 class InputsEvaluator:
-  """Compares a target that is predicted from input fields with the true one.
+  """Compares a target that is predicted from input features with the true one.
 
   Subclasses yield numbers in `run`, from `self._predict_subsets(params)`, and
   say in `_compare` what is drawn beside the inputs of a record.

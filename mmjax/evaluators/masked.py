@@ -1,4 +1,4 @@
-"""Evaluates predictions of what is hidden of a field."""
+"""Evaluates predictions of what is hidden of a feature."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _COUNTED = 20_000
 
 
 class _Hidden:
-  """Applies a function to all records of a split that have a field."""
+  """Applies a function to all records of a split that have a feature."""
 
   def __init__(
     self,
@@ -26,7 +26,7 @@ class _Hidden:
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
-    field: str,
+    feature: str,
     inputs: Sequence[str],
     batch_size: int,
     num_examples: int = 0,
@@ -36,9 +36,9 @@ class _Hidden:
 
     Args:
       measure: function (params, batch) -> array [B, ...]; batches have `index`.
-      source: records with the field.
+      source: records with the feature.
       preprocessor: preprocessor that makes the features.
-      field: the feature of which parts are hidden.
+      feature: the feature of which parts are hidden.
       inputs: features that the model reads.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
@@ -46,7 +46,7 @@ class _Hidden:
     """
     self._measure = spread.jit_over_mesh(measure, preprocessor.make_inputs)
     self._source, self._preprocess = source, preprocessor
-    self._field, self._name = field, name
+    self._feature, self._name = feature, name
     self._keys = [
       *(key for n in inputs for key in preprocessor[n].list_keys()),
       'index',
@@ -56,7 +56,7 @@ class _Hidden:
     self._num = min(num_examples or len(source), len(source))
 
   def _predict(self, params: Params) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Yields batches, and what was measured of the examples with the field.
+    """Yields batches, and what was measured of the examples with the feature.
 
     Raises:
       ConfigError: at the end, if there were none.
@@ -69,14 +69,14 @@ class _Hidden:
       num_examples=self._num,
     ) as ahead:
       for batch in ahead:
-        mask = batch[f'{self._field}_mask']
+        mask = batch[f'{self._feature}_mask']
         having = mask.reshape(len(mask), -1).any(axis=1) & batch['mask']
         arrays = {key: batch[key] for key in self._keys}
         found += having.sum()
         yield arrays, self._measure(params, arrays)[having]
     if not found:
       raise ConfigError(
-        f'none of {self._num} records has {self._field!r}, of which '
+        f'none of {self._num} records has {self._feature!r}, of which '
         'tasks.masked predicts hidden parts'
       )
 
@@ -113,7 +113,7 @@ class HiddenTokens(_Hidden):
     kept = chosen > 0
     if not kept.any():
       raise ConfigError(
-        f'no record has a word in {self._field!r} that could be hidden'
+        f'no record has a word in {self._feature!r} that could be hidden'
       )
     labels = labels[kept].astype(np.int64)
     if self._log_unigram is None:
@@ -133,7 +133,7 @@ class HiddenTokens(_Hidden):
 
   def _count_tokens(self) -> np.ndarray:
     """Log-probability [V] of each token in training, with 1 added to counts."""
-    feature = self._preprocess[self._field]
+    feature = self._preprocess[self._feature]
     counts = np.ones(feature.tokenizer.vocab_size)
     for i in range(min(len(self._train), _COUNTED)):
       for text in feature.list_evaluation_texts(self._train.read_small(i))[:1]:
@@ -166,7 +166,7 @@ class HiddenPatches(_Hidden):
     self._images: np.ndarray | None = None
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value), over the records that have the field.
+    """Yields (name, value), over the records that have the feature.
 
     Raises:
       ConfigError: if there are none.
@@ -174,10 +174,12 @@ class HiddenPatches(_Hidden):
     errors = []
     for batch, found in self._predict(params):
       if not errors:
-        mask = batch[f'{self._field}_mask']
+        mask = batch[f'{self._feature}_mask']
         having = mask.reshape(len(mask), -1).any(axis=1) & batch['mask']
         images = self._rebuild(params, batch)[having]
-        self._images = to_pixels(self._preprocess[self._field], images[:_DRAWN])
+        self._images = to_pixels(
+          self._preprocess[self._feature], images[:_DRAWN]
+        )
       errors.append(found)
     error, baseline = np.concatenate(errors).mean(axis=0, dtype=np.float64)
     yield f'{self._name}/error', float(error)
@@ -197,7 +199,7 @@ class HiddenPatches(_Hidden):
     return contact_sheet.draw(
       cells,
       columns=6,
-      title=f'{self._name}: {self._field} from its visible patches (hidden '
+      title=f'{self._name}: {self._feature} from its visible patches (hidden '
       'ones get their true mean and contrast, which are not predicted)',
     )
 

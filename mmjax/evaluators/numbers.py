@@ -17,7 +17,7 @@ class Numbers(inputs_lib.InputsEvaluator):
   Yields `NAME/absolute_error` and `NAME/squared_error` (means),
   `NAME/mean_absolute_error`, the absolute error of always predicting the
   training records' mean, and `NAME/r2`, the coefficient of determination. With
-  several input fields, it also yields the absolute error from each of their
+  several input features, it also yields the absolute error from each of their
   subsets, the others masked: `NAME/absolute_error/only_FIELDS`.
   """
 

@@ -32,7 +32,7 @@ class Reconstructions:
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
-    field: str,
+    feature: str,
     size: int,
     batch_size: int,
     num_examples: int = 0,
@@ -45,7 +45,7 @@ class Reconstructions:
       encode: function (params, batch) -> tokens; None for no tokens.
       source: records with images.
       preprocessor: preprocessor that makes them.
-      field: the image.
+      feature: the image.
       size: number of codes.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
@@ -54,7 +54,7 @@ class Reconstructions:
     jit = lambda f: f and spread.jit_over_mesh(f, preprocessor.make_inputs)
     self._reconstruct, self._encode = jit(reconstruct), jit(encode)
     self._source, self._preprocess = source, preprocessor
-    self._field, self._size, self._name = field, size, name
+    self._feature, self._size, self._name = feature, size, name
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._cells: list[contact_sheet.Cell] = []
@@ -72,7 +72,7 @@ class Reconstructions:
         continue
       found = self._reconstruct(params, batch)[having]
       true = self._true_pixels(batch)[having]
-      pixels = masked.to_pixels(self._preprocess[self._field], found)
+      pixels = masked.to_pixels(self._preprocess[self._feature], found)
       shown += list(zip(true, pixels, strict=True))[: _DRAWN - len(shown)]
       for key, value in _measure(true / 255.0, pixels / 255.0).items():
         values.setdefault(key, []).append(value)
@@ -81,7 +81,7 @@ class Reconstructions:
         counts += np.bincount(ids.ravel(), minlength=self._size)
     if not values:
       raise ConfigError(
-        f'none of {self._num} records has {self._field!r}, which '
+        f'none of {self._num} records has {self._feature!r}, which '
         'tasks.reconstruct encodes'
       )
     for key, parts in values.items():
@@ -101,22 +101,22 @@ class Reconstructions:
     """Originals, each beside its reconstruction."""
     if not self._cells:
       return None
-    title = f'{self._name}: {self._field}, encoded and decoded'
+    title = f'{self._name}: {self._feature}, encoded and decoded'
     return contact_sheet.draw(self._cells, columns=6, title=title)
 
   def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
-    keys = self._preprocess[self._field].list_keys()
+    keys = self._preprocess[self._feature].list_keys()
     with batching.iterate_eval(
       self._source, self._preprocess, self._batch_size, num_examples=self._num
     ) as ahead:
       for batch in ahead:
-        having = batch['mask'] & batch[f'{self._field}_mask']
+        having = batch['mask'] & batch[f'{self._feature}_mask']
         yield {key: batch[key] for key in keys}, having
 
   def _true_pixels(self, batch: Batch) -> np.ndarray:
     """The images as the model reads them, uint8 [B, H, W, 3]."""
-    feature = self._preprocess[self._field]
-    normalised = self._preprocess.make_inputs(batch)[self._field]
+    feature = self._preprocess[self._feature]
+    normalised = self._preprocess.make_inputs(batch)[self._feature]
     return masked.to_pixels(feature, np.asarray(normalised))
 
 

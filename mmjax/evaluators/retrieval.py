@@ -1,4 +1,4 @@
-"""Evaluates retrieval of one field of records by another."""
+"""Evaluates retrieval of one feature of records by another."""
 
 import collections
 import dataclasses
@@ -20,17 +20,17 @@ Predict = Callable[[Params, Batch], Any]
 
 
 class Retrieval:
-  """Retrieves texts for images and images for texts, or any two fields.
+  """Retrieves texts for images and images for texts, or any two features.
 
-  All texts of a record count as correct. Records without the first field are
+  All texts of a record count as correct. Records without the first feature are
   left out; those without the second serve as distractors. Yields, for k of 1, 5
-  and 10, `NAME/image_to_text_rK` and `NAME/text_to_image_rK` (by the fields'
+  and 10, `NAME/image_to_text_rK` and `NAME/text_to_image_rK` (by the features'
   names), `NAME/mean_r1` over both directions, and `NAME/chance_r1`, the mean
   R@1 of a random order.
 
   With `gallery_by`, records are compared only within one value of that metadata
-  field, and metrics are means over these galleries, weighted by their number of
-  records.
+  field, and metrics are means over these galleries, weighted by their number
+  of records.
   """
 
   def __init__(
@@ -51,7 +51,7 @@ class Retrieval:
     Args:
       embed: for each of two features, a function (params, batch with its
         arrays) -> unit vectors [B, E], or [B, N, E] for MaxSim.
-      source: records with both fields.
+      source: records with both features.
       preprocessor: preprocessor that makes the features.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
@@ -61,10 +61,10 @@ class Retrieval:
       tile: tile of `metrics.retrieval.maxsim`.
       name: prefix of the metrics' names.
     """
-    self._fields = tuple(embed)
+    self._features = tuple(embed)
     self._embed = {
-      field: spread.jit_over_mesh(function, preprocessor.make_inputs)
-      for field, function in embed.items()
+      feature: spread.jit_over_mesh(function, preprocessor.make_inputs)
+      for feature, function in embed.items()
     }
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
@@ -77,10 +77,10 @@ class Retrieval:
     """Yields (name, value).
 
     Raises:
-      ConfigError: if no record has the first field, or none of these the
+      ConfigError: if no record has the first feature, or none of these the
         second.
     """
-    first, second = self._fields
+    first, second = self._features
     queries, having = self._embed_records(params, first)
     if not len(having):
       raise ConfigError(
@@ -115,16 +115,16 @@ class Retrieval:
       self._shown,
       columns=4,
       image_size=200,
-      title=f'{self._name}: the five nearest of {self._fields[1]} (green: its '
-      'own)',
+      title=f'{self._name}: the five nearest of {self._features[1]} (green: '
+      'its own)',
     )
 
-  def _describe(self, field: str) -> str:
-    feature = self._preprocess[field]
+  def _describe(self, name: str) -> str:
+    feature = self._preprocess[name]
     if feature.field_name == 'captions':
       return 'a caption'
     word = feature.word
-    return word if feature.field_name == feature.kind else f'{word} {field!r}'
+    return word if feature.field_name == feature.kind else f'{word} {name!r}'
 
   def _gallery_metrics(
     self,
@@ -143,7 +143,7 @@ class Retrieval:
       items[chosen],
       np.asarray([position[i] for i in owners[chosen]]),
     )
-    first, second = self._fields
+    first, second = self._features
     directions = {
       'image_to_text': f'{first}_to_{second}',
       'text_to_image': f'{second}_to_{first}',
@@ -156,21 +156,21 @@ class Retrieval:
     yield 'chance_r1', 1 / len(members)
 
   def _embed_records(
-    self, params: Params, field: str
+    self, params: Params, feature: str
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of all records, and the indices of those with a field."""
+    """Embeddings of all records, and the indices of those with a feature."""
     alone = dataclasses.replace(
-      self._preprocess, features={field: self._preprocess[field]}
+      self._preprocess, features={feature: self._preprocess[feature]}
     )
-    keys = self._preprocess[field].list_keys()
+    keys = self._preprocess[feature].list_keys()
     vectors, masks = [], []
     with batching.iterate_eval(
       self._source, alone, self._batch_size, num_examples=self._num
     ) as ahead:
       for batch in ahead:
         arrays = {key: batch[key] for key in keys}
-        vectors.append(self._embed[field](params, arrays))
-        mask = batch[f'{field}_mask']
+        vectors.append(self._embed[feature](params, arrays))
+        mask = batch[f'{feature}_mask']
         masks.append(mask.reshape(len(mask), -1).any(axis=1))
     return (
       np.concatenate(vectors)[: self._num],
@@ -178,16 +178,16 @@ class Retrieval:
     )
 
   def _embed_items(
-    self, params: Params, field: str, having: np.ndarray
+    self, params: Params, name: str, having: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Embeddings of what is found: all texts of records, or a field of each.
+    """Embeddings of what is found: all texts of records, or a feature of each.
 
     Returns:
       Embeddings [T, E], each one's record [T], and its label.
     """
-    feature = self._preprocess[field]
+    feature = self._preprocess[name]
     if not isinstance(feature, features.StoredTexts):
-      vectors, present = self._embed_records(params, field)
+      vectors, present = self._embed_records(params, name)
       owners = np.intersect1d(having, present)
       labels = [self._source.read_small(int(i))['id'] for i in owners]
       return vectors[owners], owners, labels
@@ -205,7 +205,7 @@ class Retrieval:
       ]
       rows += [blank] * (size - len(rows))
       arrays = {key: np.stack([row[key] for row in rows]) for key in blank}
-      vectors.append(self._embed[field](params, arrays))
+      vectors.append(self._embed[name](params, arrays))
     if not texts:
       return np.zeros((0, 1)), np.zeros(0, int), []
     return np.concatenate(vectors)[: len(texts)], np.asarray(owners), texts
@@ -220,7 +220,7 @@ class Retrieval:
     count: int = 12,
   ) -> None:
     self._shown = []
-    feature = self._preprocess[self._fields[0]]
+    feature = self._preprocess[self._features[0]]
     candidates = np.flatnonzero(np.isin(owners, members))
     members = members[np.isin(members, owners)]  # Those with something to find.
     for i in members[:: max(1, len(members) // count)][:count]:

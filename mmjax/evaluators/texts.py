@@ -1,4 +1,4 @@
-"""Evaluates a text that is written from other fields."""
+"""Evaluates a text that is written from other features."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,8 @@ class Texts(inputs_lib.InputsEvaluator):
   Yields `NAME/exact`, the fraction that equals one of the record's texts,
   `NAME/chrf`, `NAME/bleu4`, `NAME/word_error`, the edits per word of the first
   one, and `NAME/chance_exact`, the exact matches of the texts of other records.
-  With several input fields, it also yields the exact matches from each of their
+  With several input features, it also yields the exact matches from each of
+  their
   subsets, the others masked: `NAME/exact/only_FIELDS`.
   """
 

@@ -178,7 +178,7 @@ class Demo:
     self, name: str, encoder: encoders.Encoder, image: Upload
   ) -> np.ndarray:
     """The vector of an image, computed once."""
-    key = name, encoder.field, hashlib.sha256(image.content).digest()
+    key = name, encoder.feature, hashlib.sha256(image.content).digest()
     if key not in self._vectors:
       with tempfile.TemporaryDirectory() as folder:
         path = _write({'image': image}, pathlib.Path(folder))['image']

@@ -190,7 +190,7 @@ def _plan(
   """What parts depend on: those of another plan are not resumed."""
   return {
     'weights': model.checksum,
-    'field': encoder.field,
+    'feature': encoder.feature,
     'values': items.fingerprint,
     'batch size': options.batch_size,
   }
@@ -326,7 +326,7 @@ def _join(
     model=model.describe(),
     checksum=model.checksum,
     kind=items.kind,
-    field=encoder.field,
+    feature=encoder.feature,
     # Of half precision too.
     normalised=bool(np.abs(norms - 1).max() < 1e-2),
     origin=items.origin,

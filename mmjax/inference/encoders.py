@@ -1,4 +1,4 @@
-"""What encodes the values of a field of a trained model to vectors."""
+"""What encodes the values of a feature of a trained model to vectors."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +25,10 @@ from mmjax.runs import rebuild
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """Encodes values of one field: first each by itself, then a batch of them.
+  """Encodes values of one feature: each by itself, then a batch of them.
 
   Attributes:
-    field: name of the field.
+    feature: name of the feature.
     kind: kind of its values: 'image', 'text', 'sound' or 'video'.
     prepare: function from what a person passes, such as a path, to arrays. It
       raises ConfigError or OSError for what can't be read.
@@ -37,7 +37,7 @@ class Encoder:
       [B, E].
   """
 
-  field: str
+  feature: str
   kind: str
   prepare: Callable[[Any], Any]
   prepare_stored: Callable[[Any], Any]
@@ -45,14 +45,14 @@ class Encoder:
 
 
 def choose_encoder(
-  model: opened_lib.Opened, kind: str, field: str = ''
+  model: opened_lib.Opened, kind: str, feature: str = ''
 ) -> Encoder:
   """The encoder of a kind of values.
 
   Args:
     model: the model.
     kind: 'image', 'text', 'sound' or 'video'.
-    field: name of the field, where a run encodes several of the kind; '' for
+    feature: its name, where a run encodes several of the kind; '' for
       the only one.
 
   Raises:
@@ -63,12 +63,12 @@ def choose_encoder(
   if not found:
     raise ConfigError(f'{model.name}: {_explain_none(model)}')
   listed = ', '.join(f'{name} ({e.kind})' for name, e in found.items())
-  if field:
-    encoder = choose(field, found, f'{model.name}: the field')
+  if feature:
+    encoder = choose(feature, found, f'{model.name}: the feature')
     if encoder.kind != kind:
       raise ConfigError(
-        f'{model.name}: the field {field!r} is of the kind {encoder.kind}, not '
-        f'{kind}; the model embeds {listed}'
+        f'{model.name}: the feature {feature!r} is of the kind {encoder.kind}, '
+        f'not {kind}; the model embeds {listed}'
       )
     return encoder
   fits = [encoder for encoder in found.values() if encoder.kind == kind]
@@ -79,15 +79,15 @@ def choose_encoder(
   if len(fits) > 1:
     raise ConfigError(
       f'{model.name} has several encoders of the kind {kind}: {listed}; choose '
-      f'one, as in --field={fits[0].field}'
+      f'one, as in --feature={fits[0].feature}'
     )
   return fits[0]
 
 
 def list_encoders(model: opened_lib.Opened) -> dict[str, Encoder]:
-  """The encoders of a model by field; those of one model share their space."""
+  """The encoders of a model by feature, all into one space."""
   find = _of_run if model.is_run else _of_published
-  return {encoder.field: encoder for encoder in find(model.model)}
+  return {encoder.feature: encoder for encoder in find(model.model)}
 
 
 def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -100,7 +100,7 @@ def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 def _explain_none(model: opened_lib.Opened) -> str:
   if model.is_run:
     return (
-      "the run has no task that brings fields into one space, 'contrastive', "
+      "the run has no task that brings features into one space, 'contrastive', "
       "'align' or one of your own whose `embeds` names them; its own methods "
       'may have what you want: run = mmjax.load(FOLDER)'
     )
@@ -113,7 +113,7 @@ def _explain_none(model: opened_lib.Opened) -> str:
 
 
 def _of_run(run: rebuild.Run) -> Iterator[Encoder]:
-  """The fields that the run's tasks bring into one space."""
+  """The features that the run's tasks bring into one space."""
   names = dict.fromkeys(
     name for task in run.tasks.values() for name in task.embeds
   )
@@ -123,7 +123,7 @@ def _of_run(run: rebuild.Run) -> Iterator[Encoder]:
 
 def _of_feature(run: rebuild.Run, feature: features.Feature) -> Encoder:
   return Encoder(
-    field=feature.name,
+    feature=feature.name,
     kind=feature.encoded_as,
     prepare=feature.prepare,
     prepare_stored=lambda value: feature.make_arrays(value, None, flips=True),
@@ -164,7 +164,7 @@ def _make_image_encoder(method: str) -> Callable[[Any], Encoder]:
 
     prepare = lambda image: jax.tree.map(np.asarray, model.pixels([image]))
     return Encoder(
-      field='image',
+      feature='image',
       kind='image',
       # A file is decoded apart, so that an error names it.
       prepare=lambda value: prepare(images.to_array(value)),
@@ -182,7 +182,7 @@ def _make_text_encoder(model: Any) -> Encoder:
     return text
 
   return Encoder(
-    field='text',
+    feature='text',
     kind='text',
     prepare=prepare,
     prepare_stored=prepare,
@@ -207,7 +207,7 @@ def _make_sound_encoder(model: Any) -> Encoder:
     return samples
 
   return Encoder(
-    field='sound',
+    feature='sound',
     kind='sound',
     prepare=prepare,
     prepare_stored=lambda value: prepare(

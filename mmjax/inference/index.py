@@ -37,7 +37,7 @@ class Index:
     model: name of the model.
     checksum: checksum of its weights.
     kind: kind of the values.
-    field: field of the model that encoded them.
+    feature: feature of the model that encoded them.
     normalised: whether the embeddings are unit vectors.
     origin: where the values are, see `inputs.Items`.
   """
@@ -47,7 +47,7 @@ class Index:
   model: str
   checksum: int
   kind: str
-  field: str
+  feature: str
   normalised: bool
   origin: Mapping[str, Any]
 

@@ -51,7 +51,7 @@ def search(
   query: Any,
   *,
   top: int,
-  field: str = '',
+  feature: str = '',
 ) -> list[Match]:
   """The values of an index nearest to a query, the nearest first.
 
@@ -61,14 +61,14 @@ def search(
     kind: kind of the query.
     query: text, or path of a file.
     top: number of values, at least 1.
-    field: field of the model that encodes the query; '' for the only one of
+    feature: the model's feature that encodes the query; '' for the only one of
       the kind.
 
   Raises:
     ConfigError: if the query can't be read or encoded, or the index has
       vectors of another width.
   """
-  encoder = encoders.choose_encoder(model, kind, field)
+  encoder = encoders.choose_encoder(model, kind, feature)
   vector = encoder.encode([encoder.prepare(query)])[0].astype(np.float32)
   width = found.embeddings.shape[1]
   if len(vector) != width:

@@ -115,9 +115,9 @@ def _find_image(
   model: opened_lib.Opened,
 ) -> tuple[features.Feature, Callable[[Params, Batch], Any]]:
   """The feature of images, and the function that embeds them."""
-  field = encoders.choose_encoder(model, 'image').field
+  name = encoders.choose_encoder(model, 'image').feature
   if model.is_run:
-    feature = model.model.preprocessor[field]
-    return feature, predict.make_embed(model.model.module, name=field)
-  feature = published_features.PublishedImage(name=field, model=model.model)
+    feature = model.model.preprocessor[name]
+    return feature, predict.make_embed(model.model.module, name=name)
+  feature = published_features.PublishedImage(name=name, model=model.model)
   return feature, measures.make_image_function(model.model, feature)

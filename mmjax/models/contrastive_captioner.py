@@ -105,7 +105,7 @@ class ContrastiveCaptioner(writing.Writer):
   def embed(self, batch: Batch, name: str) -> Array:
     """Unit vectors [B, E] of a batch's `image` or `text`."""
     encode = {'image': self.encode_image, 'text': self.encode_text}
-    return choose(name, encode, 'the field')(
+    return choose(name, encode, 'the feature')(
       *encoders.get_array_and_mask(batch, name)
     )
 

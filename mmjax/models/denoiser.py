@@ -14,7 +14,7 @@ class Denoiser(nn.Module):
 
   Attributes:
     channels: number of channels C of images or latents.
-    field: name of the array that is drawn.
+    feature: name of the array that is drawn.
   """
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -27,7 +27,7 @@ class Denoiser(nn.Module):
       train: whether dropout is on.
     """
     if self.is_initializing():
-      drawn = batch[self.field]
+      drawn = batch[self.feature]
       self.predict(drawn, jnp.zeros(len(drawn)), batch, train=train)
     return {}
 

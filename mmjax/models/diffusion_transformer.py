@@ -66,11 +66,11 @@ class DiT(denoiser.Denoiser):
     text: a text encoder, trained along; None for no text.
     class_field: feature of the class to draw; '' for none.
     num_classes: number of its classes, with `class_field`.
-    embedding_field: vector [B, E] of what to draw; '' for none. It modulates,
+    embedding_feature: vector [B, E] of what to draw; '' for none. It modulates,
       and blocks attend to `embedding_tokens` linear maps of it (DALL-E 2,
       Ramesh et al. 2022, section 2.1).
     embedding_tokens: number of these.
-    field: name of the array that is drawn.
+    feature: name of the array that is drawn.
     block: further settings of `mmjax.nn.Block`.
     condition_per_block: whether each block embeds time and class by layers of
       its own, and the output by those of the first; and the frequencies of the
@@ -91,9 +91,9 @@ class DiT(denoiser.Denoiser):
   text: nn.Module | None = None
   class_field: str = ''
   num_classes: int = 0
-  embedding_field: str = ''
+  embedding_feature: str = ''
   embedding_tokens: Size = 4
-  field: str = 'image'
+  feature: str = 'image'
   block: Mapping[str, Any] | None = None
   condition_per_block: bool = False
   drop_path: DropRate = 0.0
@@ -124,7 +124,7 @@ class DiT(denoiser.Denoiser):
     self.embed_condition = embed(
       self.width, self.num_classes, self.condition_per_block, self.dtype
     )
-    if self.embedding_field:
+    if self.embedding_feature:
       self.project_embedding = dense(self.width, (None, 'embed'))
       self.embedding_context = dense(
         self.embedding_tokens * self.width, (None, 'embed')
@@ -132,7 +132,7 @@ class DiT(denoiser.Denoiser):
     if self.text is not None:
       self.project_text = dense(self.width, ('embed', None))
       self.project_pooled = dense(self.width, ('embed', None))
-    if self.text is not None or self.embedding_field:
+    if self.text is not None or self.embedding_feature:
       initial = nn.with_logical_partitioning(
         nn.initializers.normal(0.02), (None, 'embed')
       )
@@ -162,7 +162,7 @@ class DiT(denoiser.Denoiser):
 
   @property
   def _has_context(self) -> bool:
-    return self.text is not None or bool(self.embedding_field)
+    return self.text is not None or bool(self.embedding_feature)
 
   def predict(
     self,
@@ -191,7 +191,7 @@ class DiT(denoiser.Denoiser):
     label = self._find_label(batch, conditioned)
     condition = self.embed_condition(times, label)  # [B, D] or [L, B, D]
     contexts = []
-    if self.embedding_field:
+    if self.embedding_feature:
       vector, context = self._embed_vector(batch, conditioned)
       condition = condition + vector
       contexts.append(context)
@@ -219,8 +219,8 @@ class DiT(denoiser.Denoiser):
     self, batch: Batch, conditioned: Array
   ) -> tuple[Array, mnn.Context]:
     """What modulates [B, D], and what is attended to [B, n, D]."""
-    vector = batch[self.embedding_field]
-    mask = batch.get(f'{self.embedding_field}_mask')
+    vector = batch[self.embedding_feature]
+    mask = batch.get(f'{self.embedding_feature}_mask')
     used = conditioned if mask is None else conditioned & mask
     # Of unit length; the layers are made for numbers of about 1.
     vector = ops.zero_masked(vector, used) * vector.shape[-1] ** 0.5

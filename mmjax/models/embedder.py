@@ -26,7 +26,7 @@ class VisionLanguageEmbedder(
 
   Attributes:
     pooling: 'last', or 'tokens' for several vectors an example.
-    embed_dim: E, width of a projection that all fields share; 0 for none.
+    embed_dim: E, width of a projection that all features share; 0 for none.
     embedded: the features that tasks compare. None has images among its words:
       images are features of their own.
     logit_scale_init: inverse temperature at the start.

@@ -48,7 +48,7 @@ class ImageAutoencoder(nn.Module):
     projected: whether a linear map leads to the codebook, and one from it.
     latent_scale: factor of the latents that `encode_latents` gives.
     latent_shift: what is subtracted from them before.
-    field: name of the image.
+    feature: name of the image.
     dtype: dtype of the computation; parameters are float32.
   """
 
@@ -65,7 +65,7 @@ class ImageAutoencoder(nn.Module):
   projected: bool = True
   latent_scale: Positive = 1.0
   latent_shift: float = 0.0
-  field: str = 'image'
+  feature: str = 'image'
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -141,8 +141,8 @@ class ImageAutoencoder(nn.Module):
       train: unused, as there is no dropout.
     """
     del train
-    mask = presence.presence_mask(batch, self.field)
-    codes = self.codebook(self.encode(batch[self.field]), mask, rng)
+    mask = presence.presence_mask(batch, self.feature)
+    codes = self.codebook(self.encode(batch[self.feature]), mask, rng)
     return Reconstructed(self.decode(codes.values), codes)
 
   def encode(self, images: Array) -> Array:

@@ -171,7 +171,7 @@ class ImageWriter(writing.Writer):
     coder = self.autoencoder
     # They do not depend on the size of images.
     shape = (1, 2 * coder.factor, 2 * coder.factor, coder.channels)
-    coder.reconstruct({coder.field: jnp.zeros(shape)})
+    coder.reconstruct({coder.feature: jnp.zeros(shape)})
     self.image_codes.logits(self.image_codes.embed(jnp.zeros((1, 1), int)))
 
   def check_codes(self) -> None:

@@ -93,7 +93,7 @@ class MaskGit(nn.Module):
     """
     if self.is_initializing():
       self.autoencoder.reconstruct(batch)
-      ids = self.encode_tokens(batch[self.autoencoder.field])
+      ids = self.encode_tokens(batch[self.autoencoder.feature])
       hidden = jnp.ones(ids.shape, bool)
       self.predict_tokens(ids, hidden, batch, train=train)
     return {}

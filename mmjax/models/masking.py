@@ -1,4 +1,4 @@
-"""What a model of masked fields has beyond its encoders."""
+"""What a model of masked features has beyond its encoders."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -242,26 +242,26 @@ def order_patches(
 def find_encoder(
   built: Mapping[str, nn.Module],
   encoder_inputs: Mapping[str, Sequence[str]] | None,
-  field: str,
+  feature: str,
 ) -> str:
-  """Name of the encoder of a field of which a part is hidden.
+  """Name of the encoder of a feature of which a part is hidden.
 
   Args:
     built: encoders by name.
     encoder_inputs: features that each reads, by its name.
-    field: the feature.
+    feature: the feature.
 
   Raises:
     ConfigError: if there is none, or it can't do without a part of its input.
   """
   encoder_inputs = encoder_inputs or {}
   for name, encoder in built.items():
-    if tuple(encoder_inputs.get(name, (name,))) == (field,):
+    if tuple(encoder_inputs.get(name, (name,))) == (feature,):
       _check_encoder(name, encoder)
       return name
   raise ConfigError(
-    f'tasks.masked.field={field!r} is read by no encoder of the model; add '
-    f'model.encoders.{field}'
+    f'tasks.masked.feature={feature!r} is read by no encoder of the model; add '
+    f'model.encoders.{feature}'
   )
 
 
@@ -278,8 +278,8 @@ def check(
       f'{type(model).__name__} hides no parts of its inputs, as tasks.masked '
       "needs; use model.name='multimodal'"
     )
-  for field in masked_heads:
-    name = find_encoder(model.encoders, model.encoder_inputs, field)
+  for feature in masked_heads:
+    name = find_encoder(model.encoders, model.encoder_inputs, feature)
     if model.fusion is not None and is_text(model.encoders[name]):
       locate(model.fusion, dict.fromkeys(model.encoders, 1), name)
 
@@ -320,7 +320,7 @@ def _check_encoder(name: str, encoder: nn.Module) -> None:
 def make_head(
   encoder: nn.Module, settings: Mapping[str, Any], dtype: Any
 ) -> nn.Module:
-  """The head of a field, by the encoder of it and a task's settings."""
+  """The head of a feature, by the encoder of it and a task's settings."""
   if is_text(encoder):
     return TokenHead(
       encoder.width, encoder.vocab_size, settings.get('mask_id'), dtype=dtype

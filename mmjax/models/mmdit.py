@@ -40,7 +40,7 @@ class MMDiT(denoiser.Denoiser):
       0 for those of the table.
     dual_layers: numbers of the blocks whose patches have a second attention.
     qk_norm: 'rmsnorm' or 'layernorm' of queries and keys; None for none.
-    field: name of the array that is drawn.
+    feature: name of the array that is drawn.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: dtype of the computation; parameters are float32.
   """
@@ -57,7 +57,7 @@ class MMDiT(denoiser.Denoiser):
   base_grid: int = 0
   dual_layers: Sequence[int] = ()
   qk_norm: str | None = None
-  field: str = 'image'
+  feature: str = 'image'
   remat: Remat = 'none'
   dtype: Any = jnp.float32
 

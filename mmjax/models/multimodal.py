@@ -1,4 +1,4 @@
-"""An encoder for each of any fields, and what is made of their tokens."""
+"""An encoder for each of any features, and what is made of their tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -24,14 +24,14 @@ from mmjax.types import (
 
 
 class Multimodal(writing.Writer):
-  """Encodes any set of fields; embeds, classifies, regresses or writes.
+  """Encodes any set of features; embeds, classifies, regresses or writes.
 
-  With `embed_dim`, each field has a projection into one space, as two towers
+  With `embed_dim`, each feature has a projection into one space, as two towers
   have in CLIP and six in ImageBind (Girdhar et al. 2023, section 3). With
   `output_sizes`, a linear layer on the fused summary predicts each target. With
   a decoder, the target text is written from the fused tokens. With
-  `masked_heads`, hidden parts of fields are predicted from the rest. A field
-  that an example lacks changes nothing, by its mask.
+  `masked_heads`, hidden parts of features are predicted from the rest. What an
+  example lacks changes nothing, by its mask.
 
   Attributes:
     encoders: encoder by name; a name is that of the feature that it reads,
@@ -90,7 +90,7 @@ class Multimodal(writing.Writer):
 
   def setup(self):
     if not self.encoders:
-      raise ConfigError('model.encoders is empty; name one for each field')
+      raise ConfigError('model.encoders is empty; name one for each feature')
     fuses = bool(self.output_sizes) or self.decoder is not None
     if fuses and self.fusion is None and len(self.encoders) > 1:
       raise ConfigError(
@@ -103,7 +103,7 @@ class Multimodal(writing.Writer):
     if self.fusion is not None and not (fuses or mixes):
       raise ConfigError(
         'model.fusion is of no use: no task predicts anything from the fused '
-        'fields; remove it, or add such a task'
+        'features; remove it, or add such a task'
       )
     self._setup_fusions()
     if self.embed_dim:
@@ -167,7 +167,7 @@ class Multimodal(writing.Writer):
   def encode(
     self, batch: Batch, names: Sequence[str] = (), *, train: bool = False
   ) -> dict[str, Tokens]:
-    """Tokens of fields, by encoder; of all encoders without `names`."""
+    """Tokens of features, by encoder; of all encoders without `names`."""
     return {
       name: self.encoders[name](*self._get_inputs(name, batch), train=train)
       for name in names or self.encoders
@@ -183,12 +183,12 @@ class Multimodal(writing.Writer):
     return self.fusion(tokens, train=train)
 
   def embed(self, batch: Batch, name: str) -> Array:
-    """Unit vectors [B, E] of one field."""
+    """Unit vectors [B, E] of one feature."""
     tokens = self.encode(batch, (name,))[name]
     return self.projections[name](tokens.pooled)
 
   def apply_head(self, batch: Batch, target: str, encoder: str = '') -> Array:
-    """Outputs [B, n] of one target, from all fields or one encoder alone."""
+    """Outputs [B, n] of one target, from all features or one encoder alone."""
     if encoder:
       tokens = self.encode(batch, (encoder,))
       return next(iter(self._apply_unimodal(tokens, target).values()))
@@ -198,7 +198,7 @@ class Multimodal(writing.Writer):
   def encode_prompt(
     self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
-    """The fused fields, and the start of a text."""
+    """The fused features, and the start of a text."""
     del text_kind
     context = self._fuse(self._encode(batch))
     size = context.mask.shape[0]
@@ -207,7 +207,7 @@ class Multimodal(writing.Writer):
   def fill(
     self,
     batch: Batch,
-    field: str,
+    feature: str,
     positions: Array,
     hidden: Array,
     *,
@@ -215,11 +215,11 @@ class Multimodal(writing.Writer):
   ) -> Array | FactoredLogits:
     """Predicts tokens of a text, some of which are hidden.
 
-    With a fusion, they are predicted from its tokens, and so from all fields.
+    With a fusion, they are predicted from its tokens, and so from all features.
 
     Args:
       batch: arrays by feature, with masks.
-      field: name of the text, one of `masked_heads`.
+      feature: name of the text, one of `masked_heads`.
       positions: which tokens to predict, int [B, K].
       hidden: bool [B, T], True for those whose ids change nothing.
       train: whether dropout is on.
@@ -230,12 +230,12 @@ class Multimodal(writing.Writer):
     Raises:
       ConfigError: if the fusion doesn't mix the text's tokens.
     """
-    name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
+    name = masking.find_encoder(self.encoders, self.encoder_inputs, feature)
     words, head = self.encoders[name].words, self.mask_heads[name]
-    ids = jnp.where(hidden, 0, batch[field])
+    ids = jnp.where(hidden, 0, batch[feature])
     vectors = head.embed(ids, hidden, words)  # [B, T, D]
     others = () if self.fusion is not None else (name,)
-    tokens = self.encode({**batch, field: vectors}, others, train=train)
+    tokens = self.encode({**batch, feature: vectors}, others, train=train)
     x = tokens[name].values  # [B, T, D]
     if self.fusion is not None:
       fused = self.fuse_outputs(tokens, train=train)
@@ -247,7 +247,7 @@ class Multimodal(writing.Writer):
   def reconstruct(
     self,
     batch: Batch,
-    field: str,
+    feature: str,
     rng: Array,
     index: Array,
     fraction: float,
@@ -256,12 +256,12 @@ class Multimodal(writing.Writer):
   ) -> masking.Reconstruction:
     """Hides patches, and predicts all from the visible ones.
 
-    Their encoder reads the visible ones alone, and no other field. Of a sound
+    Their encoder reads the visible ones alone, and no other feature. Of a sound
     that is shorter than its window, the fraction is of the patches with sound.
 
     Args:
       batch: arrays by feature, with masks.
-      field: name of an image or a sound, one of `masked_heads`.
+      feature: name of an image or a sound, one of `masked_heads`.
       rng: key of what is hidden.
       index: indices [B] of the examples, as in `mmjax.ops.draw_by_index`.
       fraction: fraction of the patches that is hidden.
@@ -270,7 +270,7 @@ class Multimodal(writing.Writer):
     Returns:
       All patches, predicted and true.
     """
-    name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
+    name = masking.find_encoder(self.encoders, self.encoder_inputs, feature)
     encoder, (inputs, mask) = self.encoders[name], self._get_inputs(name, batch)
     real = mask
     if isinstance(encoder, encoders.FromSamples):
@@ -323,7 +323,7 @@ class Multimodal(writing.Writer):
   def _fuse(
     self, by_depth: fusing.ByDepth, *, train: bool = False
   ) -> fusing.Fused:
-    """The tokens of all fields, mixed at the depths of `fuse_at`.
+    """The tokens of all features, mixed at the depths of `fuse_at`.
 
     With a decision-level fusion, which mixes outputs, the tokens by encoder.
     """
@@ -369,20 +369,20 @@ class Multimodal(writing.Writer):
     """Settings of the heads by encoder."""
     find = masking.find_encoder
     return {
-      find(self.encoders, self.encoder_inputs, field): settings
-      for field, settings in (self.masked_heads or {}).items()
+      find(self.encoders, self.encoder_inputs, feature): settings
+      for feature, settings in (self.masked_heads or {}).items()
     }
 
   def _init_masked(self, batch: Batch) -> None:
     """Makes the parameters of the heads; only objectives call them."""
-    for field in self.masked_heads or {}:
-      name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
-      index = jnp.arange(batch[field].shape[0])
+    for feature in self.masked_heads or {}:
+      name = masking.find_encoder(self.encoders, self.encoder_inputs, feature)
+      index = jnp.arange(batch[feature].shape[0])
       if masking.is_text(self.encoders[name]):
-        hidden = jnp.zeros(batch[field].shape, bool)
-        self.fill(batch, field, jnp.zeros((len(index), 1), jnp.int32), hidden)
+        hidden = jnp.zeros(batch[feature].shape, bool)
+        self.fill(batch, feature, jnp.zeros((len(index), 1), jnp.int32), hidden)
       else:
-        self.reconstruct(batch, field, jax.random.key(0), index, 0.5)
+        self.reconstruct(batch, feature, jax.random.key(0), index, 0.5)
 
   def _get_inputs(self, name: str, batch: Batch) -> tuple[Any, Any]:
     """What an encoder gets: an array and its mask, or a table's."""

@@ -36,7 +36,7 @@ class PixArt(denoiser.Denoiser):
     position_scale: divides positions.
     embeds_size: whether the original height and width of an image modulate
       too, `image_size` [B, 2] of the batch.
-    field: name of the array that is drawn.
+    feature: name of the array that is drawn.
     block: further settings of `mmjax.nn.Block`.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
@@ -56,7 +56,7 @@ class PixArt(denoiser.Denoiser):
   base_grid: int = 0
   position_scale: Positive = 1.0
   embeds_size: bool = False
-  field: str = 'image'
+  feature: str = 'image'
   block: Mapping[str, Any] | None = None
   drop_path: DropRate = 0.0
   scan: bool = True

@@ -41,11 +41,11 @@ def apply_factored(model: nn.Module, params: Params, batch: Batch) -> Outputs:
 
 
 def make_embed(model: nn.Module, *, name: str) -> Predict:
-  """Unit vectors of one field: [B, E], or one for each token, [B, N, E].
+  """Unit vectors of one feature: [B, E], or one for each token, [B, N, E].
 
   Args:
     model: one with `embed(batch, name)`.
-    name: name of the field.
+    name: name of the feature.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
@@ -195,18 +195,18 @@ def make_answer_scores(
   return predict
 
 
-def make_fill(model: nn.Module, *, field: str) -> Predict:
-  """Logits [B, T, V] of a text's tokens, of which `FIELD_gaps` are hidden.
+def make_fill(model: nn.Module, *, feature: str) -> Predict:
+  """Logits [B, T, V] of a text's tokens, of which `FEATURE_gaps` are hidden.
 
   Args:
     model: one with `fill`.
-    field: name of the text; batches also have `FIELD_gaps`, bool [B, T].
+    feature: name of the text; batches also have `FEATURE_gaps`, bool [B, T].
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    ids = batch[field]
+    ids = batch[feature]
     positions = jnp.broadcast_to(jnp.arange(ids.shape[1])[None], ids.shape)
-    arguments = batch, field, positions, batch[f'{field}_gaps']
+    arguments = batch, feature, positions, batch[f'{feature}_gaps']
     return model.apply({'params': params}, *arguments, method='fill')
 
   return predict
@@ -229,11 +229,11 @@ def make_masked_tokens(
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    ids = batch[objective.field]
+    ids = batch[objective.feature]
     rng = jax.random.key(0)
     positions, chosen = objective.choose(batch, rng, batch['index'])
     hidden = objective.hide(ids, positions, chosen)
-    arguments = batch, objective.field, positions, hidden
+    arguments = batch, objective.feature, positions, hidden
     logits = model.apply({'params': params}, *arguments, method='fill')
     losses, right = objective.measure(logits, ids, positions, chosen)
     labels = jnp.take_along_axis(ids, positions, axis=1)
@@ -257,7 +257,7 @@ def make_masked_patches(
 
   def predict(params: Params, batch: Batch) -> Array:
     found = _reconstruct(model, params, batch, objective, batch['index'])
-    mask = presence.presence_mask(batch, objective.field)
+    mask = presence.presence_mask(batch, objective.feature)
     return jnp.stack(objective.measure(found, mask), axis=1)
 
   return predict
@@ -273,12 +273,12 @@ def make_reconstructions(
 
   Args:
     model: one with `reconstruct`.
-    objective: the field, and the fraction to hide.
+    objective: the feature, and the fraction to hide.
     seed: seed of what is hidden.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    index = batch.get('index', jnp.arange(len(batch[objective.field])))
+    index = batch.get('index', jnp.arange(len(batch[objective.feature])))
     found = _reconstruct(model, params, batch, objective, index, seed)
     _, mean, deviation = objectives.normalise_patches(
       found.target, objective.epsilon
@@ -289,8 +289,8 @@ def make_reconstructions(
       jnp.where(hidden, 0.0, found.target),
       jnp.where(hidden, found.predicted * deviation + mean, found.target),
     )
-    is_image = batch[objective.field].ndim == 4
-    channels = batch[objective.field].shape[-1] if is_image else 1
+    is_image = batch[objective.feature].ndim == 4
+    channels = batch[objective.feature].shape[-1] if is_image else 1
     return jnp.stack(
       [ops.join_patches(x, found.grid, channels) for x in versions], axis=1
     )
@@ -306,7 +306,7 @@ def _reconstruct(
   index: Array,
   seed: int = 0,
 ) -> Any:
-  arguments = objective.field, jax.random.key(seed), index, objective.fraction
+  arguments = objective.feature, jax.random.key(seed), index, objective.fraction
   return model.apply(
     {'params': params}, batch, *arguments, method='reconstruct'
   )

@@ -13,17 +13,17 @@ from mmjax.models.predict import Predict
 from mmjax.types import Array, Batch, Params
 
 
-def make_method(model: nn.Module, *, method: str, field: str) -> Predict:
+def make_method(model: nn.Module, *, method: str, feature: str) -> Predict:
   """What a method makes of one array, such as tokens [B, h, w] of images.
 
   Args:
     model: one with the method.
     method: its name, such as 'encode_tokens' of an `ImageAutoencoder`.
-    field: name of the array in batches.
+    feature: name of the array in batches.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply({'params': params}, batch[field], method=method)
+    return model.apply({'params': params}, batch[feature], method=method)
 
   return predict
 

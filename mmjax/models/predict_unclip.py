@@ -90,16 +90,16 @@ def make_unclip(
 
 
 def make_variations(
-  model: nn.Module, *, field: str, **generator: Any
+  model: nn.Module, *, feature: str, **generator: Any
 ) -> predict.Predict:
   """Images [B, H, W, C] of the embeddings of a batch's own images.
 
   Args:
     model: an `Unclip` with a generator.
-    field: name of the images.
+    feature: name of the images.
     **generator: as of `predict.make_draw`.
   """
-  embed = predict.make_embed(model, name=field)
+  embed = predict.make_embed(model, name=feature)
   draw = predict.make_draw(model, **generator)
 
   def function(params: Params, batch: Batch) -> Array:

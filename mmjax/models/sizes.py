@@ -58,7 +58,7 @@ class OutputSpec:
 
 
 def describe_media(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
-  """The fields of a model that describe what stands in conversations."""
+  """The attributes of a model that describe what stands in conversations."""
   feature = data.features.get(outputs.text)
   sound = getattr(feature, 'sound', '')
   names = tuple(getattr(feature, 'media_names', ()))

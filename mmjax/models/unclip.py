@@ -20,7 +20,7 @@ class Unclip(nn.Module):
   Attributes:
     towers: a trained `DualEncoder`.
     prior: model from a text to an image's embedding; None in a model without.
-    generator: a `DiT` with embedding_field='image_embedding'; None in a model
+    generator: a `DiT` with embedding_feature='image_embedding'; None in a model
       without.
   """
 
@@ -35,10 +35,10 @@ class Unclip(nn.Module):
         f'model.prior.embed_dim={self.prior.embed_dim}, but the towers embed '
         f'in {width} numbers; use that'
       )
-    read = getattr(self.generator, 'embedding_field', 'image_embedding')
+    read = getattr(self.generator, 'embedding_feature', 'image_embedding')
     if read != 'image_embedding':
       raise ConfigError(
-        f'model.generator.embedding_field={read!r}, but what it draws of is '
+        f'model.generator.embedding_feature={read!r}, but what it draws of is '
         "called 'image_embedding'; use that"
       )
 

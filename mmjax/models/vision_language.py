@@ -345,7 +345,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     )
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
-    """The batch's `prefix` [B, T], else that of the fields."""
+    """The batch's `prefix` [B, T], else that of the features."""
     if 'prefix' in batch or not self.image_blocks:
       return batch.get('prefix', mask if self.prefix else None)
     # Numbers of the images that tokens are of, 0 for words.

@@ -30,13 +30,13 @@ class Autoencoding:
   `reconstruct`; vectors that it moves beside gradients are `moves`.
 
   Attributes:
-    field: name of the image, [B, H, W, C].
+    feature: name of the image, [B, H, W, C].
     distance: 'absolute' (VQGAN's) or 'squared'.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  field: str = 'image'
+  feature: str = 'image'
   distance: str = 'absolute'
 
   def __post_init__(self):
@@ -44,7 +44,7 @@ class Autoencoding:
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that have the image."""
-    mask = presence.presence_mask(batch, self.field)
+    mask = presence.presence_mask(batch, self.feature)
     return mask.sum(dtype=jnp.float32)
 
   def __call__(
@@ -68,9 +68,9 @@ class Autoencoding:
     compare: Callable[[Array, Array], dict[str, tuple[float, Array]]],
   ) -> tuple[Array, Metrics]:
     """The loss with further parts: name -> (weight, losses [B])."""
-    mask = presence.presence_mask(batch, self.field)
-    target = ops.zero_masked(batch[self.field], mask).astype(jnp.float32)
-    batch = {**batch, self.field: target}
+    mask = presence.presence_mask(batch, self.feature)
+    target = ops.zero_masked(batch[self.feature], mask).astype(jnp.float32)
+    batch = {**batch, self.feature: target}
     found = apply(batch, rng, train=True, method='reconstruct')
     images = ops.zero_masked(found.images, mask)
     gaps = images - target
@@ -120,7 +120,7 @@ class PerceptualAutoencoding(Autoencoding):
     del outputs, step, axis_name
 
     def embed(images: Array) -> Array:
-      out = apply_teacher({**batch, self.field: images})[self.output_key]
+      out = apply_teacher({**batch, self.feature: images})[self.output_key]
       return ops.unit_norm(out.astype(jnp.float32))
 
     def compare(images, target):

@@ -1,4 +1,4 @@
-"""Contrastive objectives: match images with their texts, or any fields."""
+"""Contrastive objectives: match images with their texts, or any features."""
 
 import dataclasses
 import functools
@@ -225,10 +225,10 @@ def sigmoid_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Contrastive:
-  """Contrastive learning over the batch, of two fields or of several.
+  """Contrastive learning over the batch, of two features or of several.
 
-  Needs the outputs `FIELD_embedding` [B, E] (unit vectors) and `logit_scale`
-  []; the sigmoid also `logit_bias` []. The loss of several fields is the mean
+  Needs the outputs `FEATURE_embedding` [B, E] (unit vectors) and `logit_scale`
+  []; the sigmoid also `logit_bias` []. The loss of several features is the mean
   over all pairs of them that examples have, or with an `anchor` over those with
   it (ImageBind, Girdhar et al. 2023, equation 2). Examples without one of a
   pair are masked.
@@ -242,25 +242,25 @@ class Contrastive:
     ring: whether devices pass their candidates around a ring, one neighbour's
       at a time, instead of gathering all of them; with a tile, each neighbour's
       are computed in tiles.
-    fields: names of the fields, at least two.
-    anchor: field that is compared with each other one; '' for all pairs.
+    features: names of the features, at least two.
+    anchor: feature that is compared with each other one; '' for all pairs.
   """
 
   kind: str = 'softmax'
   tile: Tile = 0
   ring: Ring = False
-  fields: Sequence[str] = ('image', 'text')
+  features: Sequence[str] = ('image', 'text')
   anchor: str = ''
 
   def __post_init__(self):
-    object.__setattr__(self, 'fields', tuple(self.fields))
-    if len(set(self.fields)) < max(2, len(self.fields)):
+    object.__setattr__(self, 'features', tuple(self.features))
+    if len(set(self.features)) < max(2, len(self.features)):
       raise ConfigError(
-        f'fields={self.fields} should be two different names or more'
+        f'features={self.features} should be two different names or more'
       )
-    if self.anchor and self.anchor not in self.fields:
+    if self.anchor and self.anchor not in self.features:
       raise ConfigError(
-        f'anchor={self.anchor!r} is not one of fields={self.fields}'
+        f'anchor={self.anchor!r} is not one of features={self.features}'
       )
     if self.kind not in ('softmax', 'sigmoid'):
       raise ConfigError(
@@ -275,15 +275,15 @@ class Contrastive:
   @property
   def compares(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
-    embeddings = (f'{field}_embedding' for field in self.fields)
+    embeddings = (f'{feature}_embedding' for feature in self.features)
     return (*embeddings, 'logit_scale', 'logit_bias')
 
   @property
   def pairs(self) -> tuple[tuple[str, str], ...]:
-    """The pairs of fields that are compared."""
+    """The pairs of features that are compared."""
     return tuple(
       pair
-      for pair in itertools.combinations(self.fields, 2)
+      for pair in itertools.combinations(self.features, 2)
       if not self.anchor or self.anchor in pair
     )
 
@@ -327,12 +327,12 @@ class Contrastive:
     mask: Array,
     axis_name: AxisNames | None,
   ) -> Compared:
-    """Loss and accuracy of one pair of fields."""
+    """Loss and accuracy of one pair of features."""
     first, second = (
       jnp.where(
-        mask[:, None], presence.get_output(outputs, f'{field}_embedding'), 0.0
+        mask[:, None], presence.get_output(outputs, f'{feature}_embedding'), 0.0
       )
-      for field in pair
+      for feature in pair
     )
     options = {'tile': self.tile, 'ring': self.ring}
     scale = outputs['logit_scale']

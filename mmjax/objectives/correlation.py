@@ -64,38 +64,42 @@ def _solve(lower: Array, right: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class CanonicalCorrelation:
-  """Makes the vectors of fields as correlated as they can be (DCCA).
+  """Makes the vectors of features as correlated as they can be (DCCA).
 
-  Needs the outputs `FIELD_embedding` [B, E]. The loss is 1 minus the mean of
-  the E canonical correlations over the batch, and of several fields the mean
+  Needs the outputs `FEATURE_embedding` [B, E]. The loss is 1 minus the mean of
+  the E canonical correlations over the batch, and of several features the mean
   over all pairs of them that examples have. Unlike a contrastive loss, it has
   no negatives; it needs batches of several times E examples, as covariances
   are of the batch (Wang et al. 2015 on training by batches).
 
   Attributes:
-    fields: names of the fields, at least two.
-    anchor: field that is compared with each other one; '' for all pairs.
+    features: names of the features, at least two.
+    anchor: feature that is compared with each other one; '' for all pairs.
     epsilon: regularisation of the covariances.
   """
 
-  fields: Sequence[str] = ('image', 'text')
+  features: Sequence[str] = ('image', 'text')
   anchor: str = ''
   epsilon: Positive = 1e-3
 
   def __post_init__(self):
-    # The checks of the fields are those of a contrastive loss.
-    of_fields = contrastive.Contrastive(fields=self.fields, anchor=self.anchor)
-    object.__setattr__(self, 'fields', of_fields.fields)
+    # The checks of the features are those of a contrastive loss.
+    checked = contrastive.Contrastive(
+      features=self.features, anchor=self.anchor
+    )
+    object.__setattr__(self, 'features', checked.features)
 
   @property
   def compares(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
-    return tuple(f'{field}_embedding' for field in self.fields)
+    return tuple(f'{feature}_embedding' for feature in self.features)
 
   @property
   def pairs(self) -> tuple[tuple[str, str], ...]:
-    """The pairs of fields that are compared."""
-    return contrastive.Contrastive(fields=self.fields, anchor=self.anchor).pairs
+    """The pairs of features that are compared."""
+    return contrastive.Contrastive(
+      features=self.features, anchor=self.anchor
+    ).pairs
 
   def count(self, batch: Batch) -> Array:
     """Number of pairs."""
@@ -117,7 +121,7 @@ class CanonicalCorrelation:
     for pair in self.pairs:
       mask = presence.joint_mask(batch, *pair)  # [B]
       first, second = (
-        presence.get_output(outputs, f'{field}_embedding') for field in pair
+        presence.get_output(outputs, f'{feature}_embedding') for feature in pair
       )
       counts.append(mask.sum(dtype=jnp.float32))
       if axis_name is not None:

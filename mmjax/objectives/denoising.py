@@ -33,7 +33,7 @@ class Denoising:
   noise of its own. The model needs `denoise`.
 
   Attributes:
-    field: name of the array that is drawn, [B, ...].
+    feature: name of the array that is drawn, [B, ...].
     output_key: name of the model's output that is drawn instead of this array
       itself, without a gradient to it; '' for none.
     method: name of the model's method that predicts.
@@ -50,7 +50,7 @@ class Denoising:
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  field: str = 'image'
+  feature: str = 'image'
   output_key: str = ''
   method: str = 'denoise'
   condition: str = ''
@@ -80,7 +80,7 @@ class Denoising:
     """The loss, and as a metric `error`, the same without weights."""
     del axis_name
     mask = self._mask(batch)
-    x = batch[self.field]
+    x = batch[self.feature]
     if self.output_key:
       x = jax.lax.stop_gradient(presence.get_output(outputs, self.output_key))
     x = ops.zero_masked(x, mask).astype(jnp.float32)
@@ -120,5 +120,5 @@ class Denoising:
     return jnp.minimum(drawn, 1 - 1e-6)
 
   def _mask(self, batch: Batch) -> Array:
-    fields = (self.condition,) if self.condition else ()
-    return presence.joint_mask(batch, self.field, *fields)
+    features = (self.condition,) if self.condition else ()
+    return presence.joint_mask(batch, self.feature, *features)

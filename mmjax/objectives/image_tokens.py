@@ -28,7 +28,7 @@ class _Drawing:
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  field: str = 'image'
+  feature: str = 'image'
   condition: str = ''
   drop_condition: Fraction = 0.1
 
@@ -37,8 +37,8 @@ class _Drawing:
     return self._mask(batch).sum(dtype=jnp.float32)
 
   def _mask(self, batch: Batch) -> Array:
-    fields = (self.condition,) if self.condition else ()
-    return presence.joint_mask(batch, self.field, *fields)
+    features = (self.condition,) if self.condition else ()
+    return presence.joint_mask(batch, self.feature, *features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class MaskedImageTokens(_Drawing):
   The model needs `encode_tokens` and `predict_tokens`.
 
   Attributes:
-    field: name of the image that is drawn, [B, H, W, C].
+    feature: name of the image that is drawn, [B, H, W, C].
     condition: name of what says what to draw; '' for nothing. An example needs
       both.
     drop_condition: fraction of examples that are predicted without their
@@ -70,7 +70,7 @@ class MaskedImageTokens(_Drawing):
     del outputs, axis_name
     mask = self._mask(batch)
     rate_key, place_key, drop_key, dropout = jax.random.split(rng, 4)
-    images = ops.zero_masked(batch[self.field], mask)
+    images = ops.zero_masked(batch[self.feature], mask)
     ids = apply(images, method='encode_tokens')
     hidden = self.hide(ids.shape, rate_key, place_key)
     logits = apply(
@@ -119,7 +119,7 @@ class NextImageTokens(_Drawing):
   `image_codes`.
 
   Attributes:
-    field: name of the image that is drawn, [B, H, W, C].
+    feature: name of the image that is drawn, [B, H, W, C].
     condition: name of the text that says what to draw, `text`.
     drop_condition: fraction of examples whose text is void, for guidance (Ho
       and Salimans 2022, algorithm 1).
@@ -131,7 +131,7 @@ class NextImageTokens(_Drawing):
     if self.condition != 'text':
       raise ConfigError(
         f'condition={self.condition!r} is not legal: the model reads the '
-        "feature 'text' before an image; use another field of that name"
+        "feature 'text' before an image; use another feature of that name"
       )
 
   def __call__(
@@ -147,7 +147,7 @@ class NextImageTokens(_Drawing):
     del outputs, axis_name
     mask = self._mask(batch)
     drop_key, dropout = jax.random.split(rng)
-    images = ops.zero_masked(batch[self.field], mask)
+    images = ops.zero_masked(batch[self.feature], mask)
     ids = apply(images, method='encode_tokens')
     logits = apply(
       ids,

@@ -1,4 +1,4 @@
-"""Objectives that predict what is hidden of a field."""
+"""Objectives that predict what is hidden of a feature."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class MaskedTokens:
   chosen tokens of a text is fixed, so that `count` knows it.
 
   Attributes:
-    field: name of the text.
+    feature: name of the text.
     fraction: fraction of a text's words that is chosen, at least one of them.
     specials: ids that are never chosen.
     vocab_size: number of ids that random tokens are drawn from.
@@ -34,7 +34,7 @@ class MaskedTokens:
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  field: str
+  feature: str
   fraction: float
   specials: tuple[int, ...]
   vocab_size: int
@@ -56,27 +56,31 @@ class MaskedTokens:
     """The loss, and `accuracy` as a metric."""
     del outputs, axis_name
     choice, corruption, dropout = jax.random.split(rng, 3)
-    index = jnp.arange(batch[self.field].shape[0])
+    index = jnp.arange(batch[self.feature].shape[0])
     positions, chosen = self.choose(batch, choice, index)  # [B, K]
-    ids, hidden = self.corrupt(batch[self.field], positions, chosen, corruption)
+    ids, hidden = self.corrupt(
+      batch[self.feature], positions, chosen, corruption
+    )
     logits = apply(
-      {**batch, self.field: ids},
-      self.field,
+      {**batch, self.feature: ids},
+      self.feature,
       positions,
       hidden,
       train=True,
       rngs={'dropout': dropout},
       method='fill',
     )
-    labels = _take_labels(batch[self.field], positions, chosen)
+    labels = _take_labels(batch[self.feature], positions, chosen)
     loss, accuracy, items = text.mean_cross_entropy(logits, labels, chosen)
     return loss, {'accuracy': accuracy, 'items': items}
 
   def find_candidates(self, batch: Batch) -> Array:
     """Positions that may be chosen [B, T]: neither padding nor specials."""
-    present = presence.presence_mask(batch, self.field)
-    words = ~jnp.isin(batch[self.field], jnp.asarray(self.specials, jnp.int32))
-    return batch[f'{self.field}_mask'] & present[:, None] & words
+    present = presence.presence_mask(batch, self.feature)
+    words = ~jnp.isin(
+      batch[self.feature], jnp.asarray(self.specials, jnp.int32)
+    )
+    return batch[f'{self.feature}_mask'] & present[:, None] & words
 
   def choose(
     self, batch: Batch, rng: Array, index: Array
@@ -153,20 +157,20 @@ class MaskedPatches:
   hidden patches of an example, then over examples; padding is not counted.
 
   Attributes:
-    field: name of an image, or of a sound whose spectrogram is cut.
+    feature: name of an image, or of a sound whose spectrogram is cut.
     fraction: fraction of the patches that is hidden.
     epsilon: added to the variance of a patch.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  field: str
+  feature: str
   fraction: float
   epsilon: float = 1e-6
 
   def count(self, batch: Batch) -> Array:
-    """Number of examples that have the field."""
-    mask = presence.presence_mask(batch, self.field)
+    """Number of examples that have the feature."""
+    mask = presence.presence_mask(batch, self.feature)
     return mask.sum(dtype=jnp.float32)
 
   def __call__(
@@ -181,10 +185,10 @@ class MaskedPatches:
     """The loss, and `mean_error`, that of predicting each patch's mean."""
     del outputs, axis_name
     choice, dropout = jax.random.split(rng)
-    mask = presence.presence_mask(batch, self.field)
+    mask = presence.presence_mask(batch, self.feature)
     found = apply(
       batch,
-      self.field,
+      self.feature,
       choice,
       jnp.arange(len(mask)),
       self.fraction,

@@ -1,4 +1,4 @@
-"""Telling pairs of fields that belong together from mismatched ones."""
+"""Telling pairs of features that belong together from mismatched ones."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence
 from mmjax.types import (
-  FIELD_ENDINGS,
+  FEATURE_ENDINGS,
   Array,
   AxisNames,
   Batch,
@@ -26,27 +26,29 @@ OUTPUT = 'match'
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-  """Classifies pairs of fields, matched or not (ALBEF, Li et al. 2021, eq. 4).
+  """Classifies pairs of features as matched or not.
+
+  This is the loss of ALBEF (Li et al. 2021, eq. 4).
 
   Each example gives its own pair and two mismatched ones, with another
-  example's first field and with another's second. These are hard negatives:
-  they are drawn by their similarity, if the model embeds the fields
-  (`FIELD_embedding`, from `contrastive` or `align`), and else uniformly. They
+  example's first feature and with another's second. These are hard negatives:
+  they are drawn by their similarity, if the model embeds the features
+  (`FEATURE_embedding`, from `contrastive` or `align`), and else uniformly. They
   are of the same micro-batch, and with `pmap` of the same device. The loss of
   an example is the mean of its three, or that of its pair alone if no other
-  example has both fields.
+  example has both features.
 
   Attributes:
-    fields: names of the two fields.
+    features: names of the two features.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
 
-  fields: tuple[str, str]
+  features: tuple[str, str]
 
   def count(self, batch: Batch) -> Array:
-    """Number of examples that have both fields."""
-    return presence.joint_mask(batch, *self.fields).sum(dtype=jnp.float32)
+    """Number of examples that have both features."""
+    return presence.joint_mask(batch, *self.features).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -64,23 +66,23 @@ class Matching:
         with.
     """
     del axis_name
-    mask = presence.joint_mask(batch, *self.fields)  # [B]
+    mask = presence.joint_mask(batch, *self.features)  # [B]
     if len(mask) < 2:
       raise ConfigError(
         'tasks.match draws mismatches among the examples of one micro-batch, '
         "with mesh.style='pmap' of one device, which has 1; use a larger "
         'train.batch_size or a smaller train.accumulate'
       )
-    first, second = self.fields
+    first, second = self.features
     scores = self._similarity(outputs, len(mask))
     logits = [presence.get_output(outputs, f'{OUTPUT}_output')[:, 0]]
     kept = [mask]
-    for field, rows in ((second, scores), (first, scores.T)):
+    for feature, rows in ((second, scores), (first, scores.T)):
       rng, draw, dropout = jax.random.split(rng, 3)
       other, exists = _draw_others(draw, rows, mask)
       mismatched = dict(batch)
-      for ending in FIELD_ENDINGS:
-        if (key := f'{field}{ending}') in batch:
+      for ending in FEATURE_ENDINGS:
+        if (key := f'{feature}{ending}') in batch:
           mismatched[key] = batch[key][other]
       found = apply(mismatched, train=True, rngs={'dropout': dropout})
       logits.append(found[f'{OUTPUT}_output'][:, 0])
@@ -97,8 +99,8 @@ class Matching:
     }
 
   def _similarity(self, outputs: Outputs, number: int) -> Array:
-    """Logits [B, B] of drawing a second field for a first one."""
-    names = [f'{field}_embedding' for field in self.fields]
+    """Logits [B, B] of drawing a second feature for a first one."""
+    names = [f'{feature}_embedding' for feature in self.features]
     if not all(name in outputs for name in names):
       return jnp.zeros((number, number))
     first, second = (jax.lax.stop_gradient(outputs[name]) for name in names)

@@ -16,29 +16,29 @@ _HINTS = {
 }
 
 
-def presence_mask(batch: Batch, field: str) -> Array:
-  """The mask [B] of examples that have a field and are not padding.
+def presence_mask(batch: Batch, feature: str) -> Array:
+  """The mask [B] of examples that have a feature and are not padding.
 
   It is [B, n] for questions and answers if there are n per example.
 
   Args:
     batch: arrays by name, as `mmjax.types` describes.
-    field: name of the array. A mask over its tokens, frames or samples counts
+    feature: name of the array. A mask over its tokens, frames or samples counts
       as one over examples: True if any is real.
 
   Raises:
-    KeyError: if the batch does not have the field at all.
+    KeyError: if the batch does not have the feature at all.
   """
-  if field not in batch:
+  if feature not in batch:
     raise KeyError(
-      f'the objective needs {field!r}, but the batch has only '
+      f'the objective needs {feature!r}, but the batch has only '
       f'{sorted(batch)}; add it to the data or drop the objective'
     )
-  array = batch[field]
-  mask = batch.get(f'{field}_mask')
+  array = batch[feature]
+  mask = batch.get(f'{feature}_mask')
   if mask is not None:
     present = mask if mask.ndim == 1 else mask.any(axis=-1)
-  elif field.endswith('label'):  # Without a mask, -1 is none.
+  elif feature.endswith('label'):  # Without a mask, -1 is none.
     present = array >= 0
   else:
     is_tokens = jnp.issubdtype(array.dtype, jnp.integer) and array.ndim > 1
@@ -46,11 +46,11 @@ def presence_mask(batch: Batch, field: str) -> Array:
   return _and(present, batch['mask']) if 'mask' in batch else present
 
 
-def joint_mask(batch: Batch, *fields: str) -> Array:
-  """The mask [B] or [B, n] of examples that have all these fields."""
-  present = presence_mask(batch, fields[0])
-  for field in fields[1:]:
-    present = _and(present, presence_mask(batch, field))
+def joint_mask(batch: Batch, *features: str) -> Array:
+  """The mask [B] or [B, n] of examples that have all these features."""
+  present = presence_mask(batch, features[0])
+  for feature in features[1:]:
+    present = _and(present, presence_mask(batch, feature))
   return present
 
 

@@ -24,30 +24,30 @@ class Ranking:
   embeddings of a language model as in E5-V (Jiang et al. 2024) and VLM2Vec
   (Jiang et al. 2024), or with MaxSim as in ColPali (Faysse et al. 2024).
 
-  Needs the outputs `FIELD_embedding`, of unit vectors [B, E], or for MaxSim of
-  several for each example [B, N, E], padding being 0; those of negatives have
-  an axis n behind B; and `logit_scale` [].
+  Needs the outputs `FEATURE_embedding`, of unit vectors [B, E], or for MaxSim
+  of several for each example [B, N, E], padding being 0; those of negatives
+  have an axis n behind B; and `logit_scale` [].
 
   Attributes:
-    fields: names of the queries and the documents.
+    features: names of the queries and the documents.
     negatives: name of n wrong documents of each query; '' for none.
     score: 'cosine', or 'maxsim' (`mmjax.ops.maxsim`).
     tile: number of documents whose tokens are compared at once by MaxSim; 0 for
       all.
   """
 
-  fields: Sequence[str]
+  features: Sequence[str]
   negatives: str = ''
   score: str = 'cosine'
   tile: Tile = 0
 
   def __post_init__(self):
-    object.__setattr__(self, 'fields', tuple(self.fields))
-    names = [*self.fields, self.negatives]
-    if len(self.fields) != 2 or len(set(names)) < 3:
+    object.__setattr__(self, 'features', tuple(self.features))
+    names = [*self.features, self.negatives]
+    if len(self.features) != 2 or len(set(names)) < 3:
       raise ConfigError(
-        f'fields={self.fields} with negatives={self.negatives!r}: hard '
-        'negatives and MaxSim are for two fields, queries and documents, and '
+        f'features={self.features} with negatives={self.negatives!r}: hard '
+        'negatives and MaxSim are for two features, queries and documents, and '
         'negatives are another one'
       )
     check_choice(self.score, SCORES, 'score')
@@ -58,18 +58,18 @@ class Ranking:
 
   @property
   def pairs(self) -> tuple[tuple[str, str], ...]:
-    """The pair of fields that is compared."""
-    return (self.fields,)
+    """The pair of features that is compared."""
+    return (self.features,)
 
   @property
   def compares(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
-    names = (*self.fields, *filter(None, [self.negatives]))
+    names = (*self.features, *filter(None, [self.negatives]))
     return (*(f'{name}_embedding' for name in names), 'logit_scale')
 
   def count(self, batch: Batch) -> Array:
     """Number of queries with a document."""
-    mask = presence.joint_mask(batch, *self.fields)
+    mask = presence.joint_mask(batch, *self.features)
     return mask.sum(dtype=jnp.float32)
 
   def __call__(
@@ -83,10 +83,10 @@ class Ranking:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
-    mask = presence.joint_mask(batch, *self.fields)  # [B]
+    mask = presence.joint_mask(batch, *self.features)  # [B]
     queries, documents = (
       ops.zero_masked(presence.get_output(outputs, f'{name}_embedding'), mask)
-      for name in self.fields
+      for name in self.features
     )
     labels = jnp.arange(len(mask))
     if axis_name is not None:

@@ -1,4 +1,4 @@
-"""Objectives that predict a field: its class, its classes or its numbers."""
+"""Objectives that predict a feature: its class, its classes or its numbers."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from mmjax.types import (
 
 @dataclasses.dataclass(frozen=True)
 class _Target:
-  """Predicts a field of each example; needs the output `TARGET_output`."""
+  """Predicts a feature of each example; needs the output `TARGET_output`."""
 
   compares: ClassVar[tuple[str, ...]] = ()
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.objectives import presence, text
 from mmjax.types import (
-  FIELD_ENDINGS,
+  FEATURE_ENDINGS,
   Array,
   AxisNames,
   Batch,
@@ -33,7 +33,7 @@ class Consistency:
 
   Attributes:
     target: the category.
-    field: feature that the model reads, the teacher's view.
+    feature: feature that the model reads, the teacher's view.
     other: feature of the student's view; '' for the same arrays, without
       another pass.
     ramp_steps: number of steps until the loss has its whole weight.
@@ -43,7 +43,7 @@ class Consistency:
   teacher: ClassVar[str] = 'ema'
 
   target: str
-  field: str
+  feature: str
   other: str
   ramp_steps: int
 
@@ -68,7 +68,7 @@ class Consistency:
     name = f'{self.target}_output'
     taught = jax.lax.stop_gradient(apply_teacher(batch)[name])  # [B, C]
     if self.other:
-      view = swap(batch, self.field, self.other)
+      view = swap(batch, self.feature, self.other)
       outputs = apply(view, train=True, rngs={'dropout': rng})
     own = presence.get_output(outputs, name)
     own, taught = ops.zero_masked(own, mask), ops.zero_masked(taught, mask)
@@ -83,8 +83,8 @@ class Consistency:
     }
 
   def _mask(self, batch: Batch) -> Array:
-    fields = (self.field, self.other) if self.other else (self.field,)
-    return presence.joint_mask(batch, *fields)
+    features = (self.feature, self.other) if self.other else (self.feature,)
+    return presence.joint_mask(batch, *features)
 
   def _ramp(self, step: Array) -> Array:
     """The factor of the loss, from exp(-5) to 1."""
@@ -109,7 +109,7 @@ class PseudoLabeling:
 
   Attributes:
     target: the category.
-    field: feature that the model reads, the weak view.
+    feature: feature that the model reads, the weak view.
     strong: feature of the strong view.
     threshold: probability that the predicted class has to exceed.
   """
@@ -117,13 +117,13 @@ class PseudoLabeling:
   compares: ClassVar[tuple[str, ...]] = ()
 
   target: str
-  field: str
+  feature: str
   strong: str
   threshold: float
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that have both views."""
-    mask = presence.joint_mask(batch, self.field, self.strong)
+    mask = presence.joint_mask(batch, self.feature, self.strong)
     return mask.sum(dtype=jnp.float32)
 
   def __call__(
@@ -137,13 +137,13 @@ class PseudoLabeling:
   ) -> tuple[Array, Metrics]:
     """The loss, and the fraction `confident` above the threshold."""
     del axis_name
-    mask = presence.joint_mask(batch, self.field, self.strong)  # [B]
+    mask = presence.joint_mask(batch, self.feature, self.strong)  # [B]
     name = f'{self.target}_output'
     weak = ops.zero_masked(presence.get_output(outputs, name), mask)  # [B, C]
     probabilities = jax.nn.softmax(jax.lax.stop_gradient(weak))
     labels = jnp.argmax(probabilities, axis=-1)  # [B]
     confident = probabilities.max(axis=-1) > self.threshold
-    swapped = swap(batch, self.field, self.strong)
+    swapped = swap(batch, self.feature, self.strong)
     strong = apply(swapped, train=True, rngs={'dropout': rng})[name]
     losses = text.cross_entropy(ops.zero_masked(strong, mask), labels)  # [B]
     losses = jnp.where(confident, losses, 0.0)
@@ -153,17 +153,17 @@ class PseudoLabeling:
     }
 
 
-def swap(batch: Batch, field: str, view: str) -> Batch:
+def swap(batch: Batch, feature: str, view: str) -> Batch:
   """A batch in which the model reads another view of a field.
 
   Args:
     batch: arrays by name.
-    field: feature that the model reads.
-    view: feature whose arrays take the place of those of `field`.
+    feature: feature that the model reads.
+    view: feature whose arrays take the place of those of `feature`.
   """
-  own = [f'{field}{ending}' for ending in FIELD_ENDINGS]
+  own = [f'{feature}{ending}' for ending in FEATURE_ENDINGS]
   return {key: x for key, x in batch.items() if key not in own} | {
-    f'{field}{ending}': batch[f'{view}{ending}']
-    for ending in FIELD_ENDINGS
+    f'{feature}{ending}': batch[f'{view}{ending}']
+    for ending in FEATURE_ENDINGS
     if f'{view}{ending}' in batch
   }

@@ -49,7 +49,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> models.DiT:
     out_channels=outputs,
     class_field='label',
     num_classes=values['num_embeds_ada_norm'],
-    field='latents',
+    feature='latents',
     condition_per_block=True,
     block={
       'activation': diffusion_rules.activation(values['activation_fn']),

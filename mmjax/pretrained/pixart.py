@@ -73,7 +73,7 @@ def module(
     base_grid=side // values['patch_size'],
     position_scale=values['interpolation_scale'] or max(side // 64, 1),
     embeds_size=_embeds_size(config, values),
-    field='latents',
+    feature='latents',
     block={
       'activation': diffusion_rules.activation(values['activation_fn']),
       'norm_epsilon': values['norm_eps'],

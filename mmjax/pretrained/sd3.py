@@ -53,7 +53,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> models.MMDiT:
     base_grid=values['sample_size'] // values['patch_size'],
     dual_layers=tuple(values['dual_attention_layers']),
     qk_norm=_qk_norm(config),
-    field='latents',
+    feature='latents',
     dtype=dtype,
   )
 

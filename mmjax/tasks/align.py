@@ -1,4 +1,4 @@
-"""The task of bringing fields that belong together into one space."""
+"""The task of bringing features that belong together into one space."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,18 @@ from mmjax.types import Array, Ring, Tile
 
 
 def embed(run: base.TrainedModel, **values: Any) -> Array:
-  """Unit vectors of one value of a field, or of several.
+  """Unit vectors of one value of a feature, or of several.
 
   Args:
     run: the trained model.
-    **values: one field by name, such as `image='photo.png'`.
+    **values: one feature by name, such as `image='photo.png'`.
 
   Returns:
     [B, E], or for MaxSim [B, N, E], those of padding being 0.
   """
   if len(values) != 1:
     raise ConfigError(
-      f'embed takes the values of one field, not of {list(values) or "none"}'
+      f'embed takes the values of one feature, not of {list(values) or "none"}'
     )
   (name,) = values
   return run.apply(predict.make_embed, run.prepare(**values), name=name)
@@ -54,7 +54,7 @@ def rank_texts(
     score, values = 'cosine', rows @ row[0]
   else:
     task = base.find_task(run, Align)
-    score, is_query = task.score, text == task.fields[0]
+    score, is_query = task.score, text == task.features[0]
     pair = (rows, row) if is_query else (row, rows)
     values = retrieval.maxsim(*pair, task.tile).ravel()
   ranked = (f'{values[i]:6.3f}  {texts[i]}' for i in np.argsort(-values))
@@ -65,30 +65,30 @@ def rank_texts(
 class Align(base.Task):
   """Fields of one record get similar vectors, those of others different ones.
 
-  The model returns `FIELD_embedding` of each field and `logit_scale`, for the
-  sigmoid loss also `logit_bias`; its method `embed(batch, field)` gives the
-  vectors of one field.
+  The model returns `FEATURE_embedding` of each feature and `logit_scale`, for
+  the sigmoid loss also `logit_bias`; its method `embed(batch, feature)` gives
+  the vectors of one feature.
 
   Attributes:
-    fields: names of the features, two or more.
+    features: names of the features, two or more.
     anchor: feature that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP), 'sigmoid' (SigLIP) or 'correlation' (DCCA).
     tile: number of candidates whose logits are computed at once; 0 for all. For
       MaxSim, also in evaluation.
     ring: whether devices pass their candidates around a ring.
-    negatives: feature of texts that are wrong for the first field and so are
-      further candidates for it; '' for none. With it, the second field is found
-      for the first, and not the other way round.
+    negatives: feature of texts that are wrong for the first feature and so are
+      further candidates for it; '' for none. With it, the second feature is
+      found for the first, and not the other way round.
     score: 'cosine', or 'maxsim' for a model with a vector for each token.
   """
 
-  ability: ClassVar[str] = 'embed its fields'
+  ability: ClassVar[str] = 'embed its features'
   methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'text', rank_texts, feature='text'
   )
 
-  fields: Sequence[str] = ()
+  features: Sequence[str] = ()
   anchor: str = ''
   kind: str = 'softmax'
   tile: Tile = 0
@@ -98,10 +98,10 @@ class Align(base.Task):
 
   @property
   def embeds(self) -> Sequence[str]:
-    return self.fields if self.score == 'cosine' else ()
+    return self.features if self.score == 'cosine' else ()
 
   def list_embedded(self) -> Sequence[str]:
-    return (*self.fields, *filter(None, [self.negatives]))
+    return (*self.features, *filter(None, [self.negatives]))
 
   @property
   def report_rows(self) -> tuple[base.ReportRow, ...]:
@@ -131,19 +131,19 @@ class Align(base.Task):
           'anchor; leave these out'
         )
       return objectives.Ranking(
-        self.fields, self.negatives, self.score, self.tile
+        self.features, self.negatives, self.score, self.tile
       )
     if self.kind == 'correlation':
       if self.tile or self.ring:
         raise ConfigError(
           "kind='correlation' has no candidates; leave out tile and ring"
         )
-      return objectives.CanonicalCorrelation(self.fields, self.anchor)
+      return objectives.CanonicalCorrelation(self.features, self.anchor)
     return objectives.Contrastive(
       kind=self.kind,
       tile=self.tile,
       ring=self.ring,
-      fields=self.fields,
+      features=self.features,
       anchor=self.anchor,
     )
 
@@ -159,7 +159,8 @@ class Align(base.Task):
     return {
       f'{context.prefix}{name}': evaluators.Retrieval(
         {
-          field: predict.make_embed(context.model, name=field) for field in pair
+          feature: predict.make_embed(context.model, name=feature)
+          for feature in pair
         },
         context.source,
         context.preprocessor,
@@ -174,7 +175,7 @@ class Align(base.Task):
     }
 
   def _evaluations(self) -> dict[str, tuple[str, str]]:
-    """The pairs of fields that are evaluated, by name."""
+    """The pairs of features that are evaluated, by name."""
     pairs = self.objective({}).pairs
     if len(pairs) == 1:
       return {'retrieval': pairs[0]}

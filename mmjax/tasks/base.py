@@ -50,11 +50,11 @@ class TeacherSpec:
   Attributes:
     folder: folder of a run or of a published model, or its name on the hub.
     method: method of its module, (batch, argument) -> array [B, n].
-    argument: argument of the method: a target, or a field.
+    argument: argument of the method: a target, or a feature.
     output_key: name of the output that the objective reads it as.
     size: n; 0 for any.
     inputs: the run's own feature by each that the teacher reads.
-    setting: the task's field that names the folder.
+    setting: the task's setting that names the folder.
   """
 
   folder: str
@@ -97,7 +97,7 @@ class EvalContext:
     tasks: all tasks that are evaluated, by name.
     frozen: parameters of the frozen models that objectives learn from, by the
       task's name; empty where a trained run is evaluated.
-    judges: the models of `Task.find_judge`, by folder and field.
+    judges: the models of `Task.find_judge`, by folder and feature.
   """
 
   model: nn.Module
@@ -196,7 +196,7 @@ class PredictUse:
 class Task:
   """What a model is trained for, and all that there is to say about it.
 
-  The fields are the task's settings in a config, `config.tasks.NAME`.
+  The dataclass fields are the task's settings in a config, `config.tasks.NAME`.
 
   Attributes:
     weight: factor of its loss; with 0 the task is left out.

@@ -23,7 +23,7 @@ class Contrastive(align.Align):
   """Images and texts that belong together get similar vectors.
 
   Attributes:
-    fields: names of the features.
+    features: names of the features.
     anchor: feature that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
     tile: number of candidates whose logits are computed at once; 0 for all.
@@ -39,4 +39,4 @@ class Contrastive(align.Align):
     'encode_text': encode_text,
   }
 
-  fields: Sequence[str] = ('image', 'text')
+  features: Sequence[str] = ('image', 'text')

@@ -21,7 +21,7 @@ class Denoise(base.Task):
   """Base of the tasks that draw something of a text out of noise.
 
   Attributes:
-    field: feature of the kind image.
+    feature: feature of the kind image.
     schedule: noise schedule, 'flow', 'linear', 'scaled_linear' or 'cosine', as
       of `mmjax.ops.NoiseSchedule`.
     prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
@@ -40,7 +40,7 @@ class Denoise(base.Task):
   # The text feature that says what to draw, which the models read by this name.
   condition: ClassVar[str] = 'text'
 
-  field: str = 'image'
+  feature: str = 'image'
   schedule: str = 'flow'
   prediction: str = 'velocity'
   shift: Positive = 1.0
@@ -55,7 +55,7 @@ class Denoise(base.Task):
   def objective(self, features: Mapping[str, Feature]) -> objectives.Denoising:
     del features
     return objectives.Denoising(
-      field=self.field,
+      feature=self.feature,
       condition=self.condition,
       schedule=ops.NoiseSchedule(self.schedule, self.prediction, self.shift),
       time_sampler=self.time_sampler,
@@ -86,7 +86,7 @@ class Denoise(base.Task):
       )
 
   def needs(self) -> tuple[str, ...]:
-    return (self.field, self.condition)
+    return (self.feature, self.condition)
 
   def sampler_settings(self) -> dict[str, Any]:
     """Arguments of `predict.make_draw`, but for the shape."""

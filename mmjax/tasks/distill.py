@@ -25,9 +25,9 @@ class Distill(base.Task):
     teacher: folder of a run, with kind='features' also of a published
       model or its name on the Hugging Face hub.
     kind: 'logits' of the classes of `target`; or 'features', the teacher's
-      embedding of the field `target`, from which a linear layer on the fused
-      fields predicts.
-    target: the category, or the field that the teacher embeds.
+      embedding of the feature `target`, from which a linear layer on the fused
+      features predicts.
+    target: the category, or the feature that the teacher embeds.
     temperature: temperature of the softmax of both, with kind='logits'.
     distance: distance of features, 'cosine' or 'squared'.
     width: E, size of the teacher's embedding, with kind='features'.

@@ -43,11 +43,11 @@ def draw(
   texts = [texts] if isinstance(texts, str) else list(texts)
   batch = denoise.make_texts_batch(run, task, texts, seed)
   chosen = denoise.choose(task, guidance=guidance, steps=steps)
-  field = run.preprocessor[task.field]
+  feature = run.preprocessor[task.feature]
   images = run.apply(
     task.maker, batch, **chosen.sampling(run.preprocessor.features)
   )
-  return masked.to_pixels(field, np.asarray(images))
+  return masked.to_pixels(feature, np.asarray(images))
 
 
 def _lines(
@@ -89,8 +89,8 @@ class Draw(denoise.Denoise):
     judge: folder of a run that embeds images, or of a published dual encoder,
       or its name on the Hugging Face hub: drawings and true images are compared
       in its space. '' for none.
-    judge_field: feature that makes images as the judge reads them; '' for
-      `field`.
+    judge_feature: feature that makes images as the judge reads them; '' for
+      `feature`.
   """
 
   ability: ClassVar[str] = 'draw images of texts'
@@ -108,35 +108,37 @@ class Draw(denoise.Denoise):
   )
 
   judge: str = ''
-  judge_field: str = ''
+  judge_feature: str = ''
 
   def needs(self) -> tuple[str, ...]:
     own = super().needs()
-    return (*own, self.judge_field) if self.judge and self.judge_field else own
+    return (
+      (*own, self.judge_feature) if self.judge and self.judge_feature else own
+    )
 
   def alternatives(self) -> Sequence[Sequence[str]]:
-    return (super().needs(),)  # The judge's field is for evaluation.
+    return (super().needs(),)  # The judge's feature is for evaluation.
 
   def find_judge(
     self, features: Mapping[str, Feature]
   ) -> base.TeacherSpec | None:
     if not self.judge:
       return None
-    field = self.judge_field or self.field
-    base.get_target(field, features, (Image,))
+    feature = self.judge_feature or self.feature
+    base.get_target(feature, features, (Image,))
     return base.TeacherSpec(
       self.judge,
       'embed',
       'image',
       'features',
       0,
-      {'image': field},
+      {'image': feature},
       setting='judge',
     )
 
   def sampling(self, features: Mapping[str, Feature]) -> dict[str, Any]:
     """Arguments of `maker`."""
-    shape = tuple(features[self.field].shape)
+    shape = tuple(features[self.feature].shape)
     return {**self.sampler_settings(), 'shape': shape}
 
   def evaluators(
@@ -152,11 +154,13 @@ class Draw(denoise.Denoise):
         make(guidance=0.0) if has_both else None,
         context.source,
         context.preprocessor,
-        field=self.field,
+        feature=self.feature,
         condition=self.condition,
         holds=drawings.CHECKS.get(context.config.data.name.split('/')[0]),
-        judge=context.judges.get((self.judge, self.judge_field or self.field)),
-        judge_field=self.judge_field,
+        judge=context.judges.get(
+          (self.judge, self.judge_feature or self.feature)
+        ),
+        judge_feature=self.judge_feature,
         name=name,
         **context.settings(),
       )

@@ -49,7 +49,7 @@ class DrawTokens(draw.Draw):
   ) -> objectives.MaskedImageTokens:
     del features
     return objectives.MaskedImageTokens(
-      self.field, self.condition, self.drop_condition
+      self.feature, self.condition, self.drop_condition
     )
 
   def check(self) -> None:

@@ -1,4 +1,4 @@
-"""The task of predicting what is hidden of a field from the rest."""
+"""The task of predicting what is hidden of a feature from the rest."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -40,12 +40,12 @@ def fill(
   Raises:
     ConfigError: if a text has no gap, or is longer than the model reads.
   """
-  field = base.find_task(run, Masked).field
-  feature = _get_text(run, field)
-  if field not in values:
-    raise ConfigError(f'fill needs {field!r}, a text with {gaps.GAP}')
+  name = base.find_task(run, Masked).feature
+  feature = _get_text(run, name)
+  if name not in values:
+    raise ConfigError(f'fill needs {name!r}, a text with {gaps.GAP}')
   batch = dict(base.prepare_inputs(run, values))
-  texts = values[field]
+  texts = values[name]
   texts = list(texts) if isinstance(texts, list | tuple) else [texts]
   encoded = [
     gaps.encode(
@@ -54,8 +54,8 @@ def fill(
     for text in texts
   ]
   ids, mask, hidden = map(np.stack, zip(*encoded, strict=True))
-  batch |= {field: ids, f'{field}_mask': mask, f'{field}_gaps': hidden}
-  logits = np.asarray(run.apply(predict.make_fill, batch, field=field))
+  batch |= {name: ids, f'{name}_mask': mask, f'{name}_gaps': hidden}
+  logits = np.asarray(run.apply(predict.make_fill, batch, feature=name))
   specials = _find_specials(feature)
   return [
     _fill_row(feature.tokenizer, *row, specials)
@@ -79,11 +79,11 @@ def reconstruct(
     which are not predicted: only `masked/error` says how well the model does.
   """
   task = base.find_task(run, Masked)
-  feature = run.preprocessor[task.field]
+  feature = run.preprocessor[task.feature]
   if isinstance(feature, Text):
-    raise ConfigError(f'{task.field!r} is a text; use fill')
-  if task.field not in values:
-    raise ConfigError(f'reconstruct needs {task.field!r}')
+    raise ConfigError(f'{task.feature!r} is a text; use fill')
+  if task.feature not in values:
+    raise ConfigError(f'reconstruct needs {task.feature!r}')
   images = run.apply(
     predict.make_reconstructions,
     base.prepare_inputs(run, values),
@@ -102,7 +102,7 @@ def _lines(
   """Filled texts with their probabilities, or the error of a reconstruction."""
   del texts, beam_size
   task = base.find_task(run, Masked)
-  if isinstance(run.preprocessor[task.field], Text):
+  if isinstance(run.preprocessor[task.feature], Text):
     (filled,) = fill(run, **inputs)
     return [
       '  prob  text',
@@ -133,12 +133,13 @@ class Masked(base.Task):
   """The model predicts hidden words of a text, or patches of an image or sound.
 
   Masked language modelling (BERT, Devlin et al. 2019, section 3.1), with a
-  fusion from all fields; and the masked autoencoder (He et al. 2022; for sounds
-  Huang et al. 2022), whose encoder reads the visible patches alone. The heads
-  are apart from the encoder's parameters, which another run can start from.
+  fusion from all features; and the masked autoencoder (He et al. 2022; for
+  sounds Huang et al. 2022), whose encoder reads the visible patches alone. The
+  heads are apart from the encoder's parameters, which another run can start
+  from.
 
   Attributes:
-    field: feature of the kind text, image or sound, with an encoder
+    feature: feature of the kind text, image or sound, with an encoder
       'transformer', 'vit' or 'spectrogram_transformer'.
     fraction: fraction that is hidden; None for 0.15 of the words of a text,
       0.75 of the patches of an image, 0.8 of those of a sound.
@@ -177,7 +178,7 @@ class Masked(base.Task):
     '', _lines, draw=_draw
   )
 
-  field: str = ''
+  feature: str = ''
   fraction: Annotated[float, FieldInfo(above=0, below=1)] | None = None
   decoder_width: Size = 128
   decoder_depth: Annotated[int, FieldInfo(minimum=0)] = 2
@@ -185,8 +186,8 @@ class Masked(base.Task):
   epsilon: Positive = 1e-6
 
   def check(self) -> None:
-    if not self.field:
-      raise ConfigError("tasks.masked.field='' names no feature to hide")
+    if not self.feature:
+      raise ConfigError("tasks.masked.feature='' names no feature to hide")
     if self.decoder_width % 4 or self.decoder_width % self.decoder_heads:
       raise ConfigError(
         f'tasks.masked.decoder_width={self.decoder_width} must be divisible by '
@@ -201,17 +202,17 @@ class Masked(base.Task):
       usual for kind, usual in _FRACTIONS.items() if isinstance(feature, kind)
     )
     if not isinstance(feature, Text):
-      return objectives.MaskedPatches(self.field, fraction, self.epsilon)
+      return objectives.MaskedPatches(self.feature, fraction, self.epsilon)
     _check_length(feature)
     return objectives.MaskedTokens(
-      self.field,
+      self.feature,
       fraction,
       _find_specials(feature),
       feature.tokenizer.vocab_size,
     )
 
   def needs(self) -> tuple[str, ...]:
-    return (self.field,)
+    return (self.feature,)
 
   def masked_heads(
     self, features: Mapping[str, Feature]
@@ -227,7 +228,7 @@ class Masked(base.Task):
       settings = {}
     else:
       settings = {'mask_id': gaps.find_mask_id(feature.tokenizer)}
-    return {self.field: settings}
+    return {self.feature: settings}
 
   def evaluators(
     self, context: base.EvalContext
@@ -235,7 +236,7 @@ class Masked(base.Task):
     name = f'{context.prefix}masked'
     objective = self.objective(context.preprocessor.features)
     settings = {
-      'field': self.field,
+      'feature': self.feature,
       'inputs': context.inputs,
       'name': name,
       **context.settings(),
@@ -265,13 +266,13 @@ class Masked(base.Task):
     }
 
   def _get_feature(self, features: Mapping[str, Feature]) -> Any:
-    return base.get_target(self.field, features, tuple(_FRACTIONS))
+    return base.get_target(self.feature, features, tuple(_FRACTIONS))
 
 
-def _get_text(run: base.TrainedModel, field: str) -> Text:
-  feature = run.preprocessor[field]
+def _get_text(run: base.TrainedModel, name: str) -> Text:
+  feature = run.preprocessor[name]
   if not isinstance(feature, Text):
-    raise ConfigError(f'{field!r} is not a text; use reconstruct')
+    raise ConfigError(f'{name!r} is not a text; use reconstruct')
   return feature
 
 

@@ -1,4 +1,4 @@
-"""The task of judging whether two fields belong together."""
+"""The task of judging whether two features belong together."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,30 +21,30 @@ from mmjax.types import (
 
 
 class Pairs:
-  """Classifies the pair of each record, and one with the next record's field.
+  """Classifies the pair of each record, and one with the next record's feature.
 
   Yields `NAME/accuracy`, the fraction of both that are classified right, and
   `NAME/chance_accuracy`, 1/2.
   """
 
   def __init__(
-    self, context: base.EvalContext, fields: tuple[str, str], name: str
+    self, context: base.EvalContext, features: tuple[str, str], name: str
   ):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
       context: the data split and what is evaluated on it.
-      fields: names of the two fields.
+      features: names of the two features.
       name: prefix of the metrics' names.
     """
     self._predict = spread.jit_over_mesh(
       predict.make_output(context.model, target=matching.OUTPUT),
       context.preprocessor.make_inputs,
     )
-    self._context, self._fields, self._name = context, fields, name
+    self._context, self._features, self._name = context, features, name
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value), over the records that have both fields.
+    """Yields (name, value), over the records that have both features.
 
     Raises:
       ConfigError: if there are none.
@@ -61,7 +61,7 @@ class Pairs:
         right += self._judge(params, batch)
     if not sum(map(len, right)):
       raise ConfigError(
-        f'no record has both {" and ".join(self._fields)} to match'
+        f'no record has both {" and ".join(self._features)} to match'
       )
     yield f'{self._name}/accuracy', float(np.concatenate(right).mean())
     yield f'{self._name}/chance_accuracy', 0.5
@@ -71,10 +71,10 @@ class Pairs:
 
   def _judge(self, params: Params, batch: Batch) -> list[np.ndarray]:
     """Whether pairs and mismatches of a batch are classified right."""
-    second = self._fields[1]
+    second = self._features[1]
     present = [
-      batch[f'{field}_mask'].reshape(len(batch['mask']), -1).any(axis=1)
-      for field in self._fields
+      batch[f'{feature}_mask'].reshape(len(batch['mask']), -1).any(axis=1)
+      for feature in self._features
     ]
     mask = present[0] & present[1] & batch['mask']
     order = np.arange(len(mask))
@@ -94,7 +94,7 @@ class Pairs:
 
 
 def match(run: base.TrainedModel, **values: Any) -> np.ndarray:
-  """Probabilities [B] that the given fields belong together."""
+  """Probabilities [B] that the given features belong together."""
   batch = base.prepare_inputs(run, values)
   logits = np.asarray(
     run.apply(predict.make_output, batch, target=matching.OUTPUT)
@@ -114,16 +114,16 @@ def _lines(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Match(base.Task):
-  """The model judges whether two fields belong together.
+  """The model judges whether two features belong together.
 
   It returns `match_output` [B, 1] of all that it reads; with `contrastive` or
   `align` beside, mismatches are hard ones.
 
   Attributes:
-    fields: names of the two features.
+    features: names of the two features.
   """
 
-  ability: ClassVar[str] = 'judge whether fields belong together'
+  ability: ClassVar[str] = 'judge whether features belong together'
   report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
     base.ReportRow(
       'pairs judged right', 'match/accuracy', 'match/chance_accuracy'
@@ -132,18 +132,18 @@ class Match(base.Task):
   methods: ClassVar[Mapping[str, Any]] = {'match': match}
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
-  fields: Sequence[str] = ('image', 'text')
+  features: Sequence[str] = ('image', 'text')
 
   def objective(self, features: Mapping[str, Feature]) -> objectives.Matching:
     del features
-    if len(set(self.fields)) != 2:
+    if len(set(self.features)) != 2:
       raise ConfigError(
-        f'tasks.match.fields={tuple(self.fields)} should be two features'
+        f'tasks.match.features={tuple(self.features)} should be two features'
       )
-    return objectives.Matching(tuple(self.fields))
+    return objectives.Matching(tuple(self.features))
 
   def needs(self) -> tuple[str, ...]:
-    return tuple(self.fields)
+    return tuple(self.features)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     del features
@@ -153,4 +153,4 @@ class Match(base.Task):
     self, context: base.EvalContext
   ) -> dict[str, evaluators.Evaluator]:
     name = f'{context.prefix}match'
-    return {name: Pairs(context, tuple(self.fields), name)}
+    return {name: Pairs(context, tuple(self.features), name)}

@@ -17,7 +17,7 @@ class MeanTeacher(views.OfViews):
 
   Attributes:
     target: feature of the kind category, of one class a record.
-    field: feature that the model reads.
+    feature: feature that the model reads.
     other: feature of the same field, with an augmentation of its own, that the
       student reads; '' for the same arrays.
     ramp_steps: number of steps until the loss has its whole weight.
@@ -35,5 +35,5 @@ class MeanTeacher(views.OfViews):
     del features
     self.check_settings()
     return objectives.Consistency(
-      self.target, self.field, self.other, self.ramp_steps
+      self.target, self.feature, self.other, self.ramp_steps
     )

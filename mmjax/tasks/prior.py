@@ -78,15 +78,15 @@ class Prior(denoise.Denoise):
     self, context: base.EvalContext
   ) -> dict[str, evaluators.Evaluator]:
     name = f'{context.prefix}prior'
-    embed = lambda field: predict.make_embed(context.model, name=field)
+    embed = lambda feature: predict.make_embed(context.model, name=feature)
     return {
       name: evaluators.Imagined(
         predict_unclip.make_prior(context.model, **self.sampling()),
-        embed(self.field),
+        embed(self.feature),
         embed(self.condition),
         context.source,
         context.preprocessor,
-        field=self.field,
+        feature=self.feature,
         condition=self.condition,
         name=name,
         **context.settings(),

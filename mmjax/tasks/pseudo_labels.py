@@ -20,7 +20,7 @@ class PseudoLabels(views.OfViews):
 
   Attributes:
     target: feature of the kind category, of one class a record.
-    field: feature that the model reads, with a weak augmentation.
+    feature: feature that the model reads, with a weak augmentation.
     strong: feature of the same field with a strong augmentation.
     threshold: probability above which a prediction is a target.
   """
@@ -37,5 +37,5 @@ class PseudoLabels(views.OfViews):
     del features
     self.check_settings()
     return objectives.PseudoLabeling(
-      self.target, self.field, self.strong, self.threshold
+      self.target, self.feature, self.strong, self.threshold
     )

@@ -28,10 +28,10 @@ def reconstruct(run: base.TrainedModel, images: Any) -> np.ndarray:
   Returns:
     uint8 [N, H, W, 3].
   """
-  field = base.find_task(run, Reconstruct).field
-  batch = run.prepare(**{field: _as_list(images)})
+  feature = base.find_task(run, Reconstruct).feature
+  batch = run.prepare(**{feature: _as_list(images)})
   out = run.apply(predict.make_reconstruct, batch)
-  return masked.to_pixels(run.preprocessor[field], np.asarray(out))
+  return masked.to_pixels(run.preprocessor[feature], np.asarray(out))
 
 
 def encode_tokens(run: base.TrainedModel, images: Any) -> np.ndarray:
@@ -105,17 +105,17 @@ def _as_list(images: Any) -> list[Any]:
 
 
 def _encode(run: base.TrainedModel, images: Any, method: str) -> np.ndarray:
-  field = base.find_task(run, Reconstruct).field
-  batch = run.prepare(**{field: _as_list(images)})
-  out = run.apply(predict.make_method, batch, method=method, field=field)
+  feature = base.find_task(run, Reconstruct).feature
+  batch = run.prepare(**{feature: _as_list(images)})
+  out = run.apply(predict.make_method, batch, method=method, feature=feature)
   return np.asarray(out)
 
 
 def _decode(run: base.TrainedModel, codes: np.ndarray, method: str):
-  field = base.find_task(run, Reconstruct).field
+  feature = base.find_task(run, Reconstruct).feature
   batch = {'codes': codes}
-  out = run.apply(predict.make_method, batch, method=method, field='codes')
-  return masked.to_pixels(run.preprocessor[field], np.asarray(out))
+  out = run.apply(predict.make_method, batch, method=method, feature='codes')
+  return masked.to_pixels(run.preprocessor[feature], np.asarray(out))
 
 
 def _lines(
@@ -147,13 +147,12 @@ def _both(
   run: base.TrainedModel, inputs: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
   """An image as the model reads it, and its reconstruction."""
-  field = base.find_task(run, Reconstruct).field
-  if field not in inputs:
-    raise ConfigError(f'the task needs {field!r}; add --{field}=FILE')
-  feature = run.preprocessor[field]
-  batch = run.prepare(**{field: [inputs[field]]})
-  (true,) = masked.to_pixels(feature, np.asarray(batch[field]))
-  (found,) = reconstruct(run, [inputs[field]])
+  name = base.find_task(run, Reconstruct).feature
+  if name not in inputs:
+    raise ConfigError(f'the task needs {name!r}; add --{name}=FILE')
+  batch = run.prepare(**{name: [inputs[name]]})
+  (true,) = masked.to_pixels(run.preprocessor[name], np.asarray(batch[name]))
+  (found,) = reconstruct(run, [inputs[name]])
   return true, found
 
 
@@ -165,7 +164,7 @@ class Reconstruct(base.Task):
   'autoencoder' images become tokens, with 'gaussian' latents.
 
   Attributes:
-    field: feature of the kind image.
+    feature: feature of the kind image.
     distance: distance of pixels, 'absolute' or 'squared'.
     perceptual: weight of the distance in the space of `teacher`; 0 for none.
     teacher: with `perceptual`, the folder of a run that embeds images, or of a
@@ -192,7 +191,7 @@ class Reconstruct(base.Task):
     '', _lines, draw=_draw
   )
 
-  field: str = 'image'
+  feature: str = 'image'
   distance: str = 'absolute'
   perceptual: Annotated[float, FieldInfo(minimum=0)] = 0.0
   teacher: str = ''
@@ -206,9 +205,9 @@ class Reconstruct(base.Task):
       self.distance, autoencoding.DISTANCES, 'tasks.reconstruct.distance'
     )
     if not self.perceptual:
-      return objectives.Autoencoding(self.field, self.distance)
+      return objectives.Autoencoding(self.feature, self.distance)
     return objectives.PerceptualAutoencoding(
-      self.field, self.distance, perceptual=float(self.perceptual)
+      self.feature, self.distance, perceptual=float(self.perceptual)
     )
 
   def check(self) -> None:
@@ -222,12 +221,12 @@ class Reconstruct(base.Task):
       )
 
   def needs(self) -> tuple[str, ...]:
-    return (self.field,)
+    return (self.feature,)
 
   def find_teacher(
     self, features: Mapping[str, Feature]
   ) -> base.TeacherSpec | None:
-    base.get_target(self.field, features, (Image,))
+    base.get_target(self.feature, features, (Image,))
     if not self.perceptual:
       return None
     return base.TeacherSpec(
@@ -236,7 +235,7 @@ class Reconstruct(base.Task):
       'image',
       objectives.PerceptualAutoencoding.output_key,
       self.width,
-      {'image': self.field},
+      {'image': self.feature},
     )
 
   def evaluators(
@@ -245,7 +244,7 @@ class Reconstruct(base.Task):
     name = f'{context.prefix}reconstruct'
     size = context.model.codebook.size
     encode = predict.make_method(
-      context.model, method='encode_tokens', field=self.field
+      context.model, method='encode_tokens', feature=self.feature
     )
     return {
       name: evaluators.Reconstructions(
@@ -253,7 +252,7 @@ class Reconstruct(base.Task):
         encode if size else None,
         context.source,
         context.preprocessor,
-        field=self.field,
+        feature=self.feature,
         size=size,
         name=name,
         **context.settings(),

@@ -1,4 +1,4 @@
-"""The task of writing a text from other fields."""
+"""The task of writing a text from other features."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def _lines(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Translate(base.Task):
-  """The model writes one text feature from the fields that it reads.
+  """The model writes one text feature from the features that it reads.
 
   It returns `TARGET_logits` and has `generate` for the task 'write'. With
   texts of two languages this is translation, with an image beside them

@@ -153,13 +153,13 @@ def _prepare_images(
   run: base.TrainedModel, task: 'Unclip', images: Any
 ) -> Batch:
   images = list(images) if isinstance(images, list | tuple) else [images]
-  return run.prepare(**{task.field: images})
+  return run.prepare(**{task.feature: images})
 
 
 def _embed_images(run: base.TrainedModel, task: 'Unclip', images: Any) -> Array:
   """Unit vectors [N, E]."""
   batch = _prepare_images(run, task, images)
-  return run.apply(predict.make_embed, batch, name=task.field)
+  return run.apply(predict.make_embed, batch, name=task.feature)
 
 
 def _invert(
@@ -189,7 +189,7 @@ def _draw(
   }
   if 'noise' in more:
     task = dataclasses.replace(task, sampler='ddim')
-  feature = run.preprocessor[task.field]
+  feature = run.preprocessor[task.feature]
   images = run.apply(
     predict.make_draw,
     batch,
@@ -269,13 +269,13 @@ class Unclip(draw_lib.Draw):
     return {
       **super().evaluators(context),
       name: evaluators.Drawings(
-        make(context.model, field=self.field, **settings),
+        make(context.model, feature=self.feature, **settings),
         None,
         context.source,
         context.preprocessor,
-        field=self.field,
+        feature=self.feature,
         condition=self.condition,
-        inputs=(self.field,),
+        inputs=(self.feature,),
         holds=drawings.CHECKS.get(context.config.data.name.split('/')[0]),
         name=name,
         **context.settings(),

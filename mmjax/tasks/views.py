@@ -11,21 +11,21 @@ from mmjax.tasks import base
 
 
 def check(
-  path: str, features: Mapping[str, Feature], field: str, view: str
+  path: str, features: Mapping[str, Feature], feature: str, view: str
 ) -> None:
   """Refuses two features that are not views of one field.
 
   Args:
     path: the setting that names the view, for the message.
     features: features by name.
-    field: feature that the model reads.
+    feature: feature that the model reads.
     view: feature of the other view.
 
   Raises:
     ConfigError: if they read different fields, or differ in a setting that is
       not for training alone, such as the size.
   """
-  one, other = (choose(name, features, path) for name in (field, view))
+  one, other = (choose(name, features, path) for name in (feature, view))
   differences = {
     name: (mine, other.describe_arrays().get(name))
     for name, mine in one.describe_arrays().items()
@@ -35,8 +35,8 @@ def check(
     differences['field'] = (one.field_name, other.field_name)
   for name, (mine, theirs) in differences.items():
     raise ConfigError(
-      f'{path}={view!r} is not a view of {field!r}: {name} is {mine!r} for '
-      f'data.features.{field} and {theirs!r} for data.features.{view}; only '
+      f'{path}={view!r} is not a view of {feature!r}: {name} is {mine!r} for '
+      f'data.features.{feature} and {theirs!r} for data.features.{view}; only '
       f'{" and ".join(one.training_only) or "the name"} may differ'
     )
 
@@ -94,7 +94,7 @@ class OfViews(base.Task):
     name: its name in a config.
     setting: name of the setting that names the other view; '' there for none.
     target: feature of the kind category, of one class a record.
-    field: feature that the model reads.
+    feature: feature that the model reads.
   """
 
   ability: ClassVar[str] = 'classify'
@@ -102,7 +102,7 @@ class OfViews(base.Task):
   setting: ClassVar[str]
 
   target: str = ''
-  field: str = 'image'
+  feature: str = 'image'
 
   def check_settings(self) -> None:
     """Refuses a task without a target.
@@ -117,13 +117,13 @@ class OfViews(base.Task):
 
   def needs(self) -> tuple[str, ...]:
     view = getattr(self, self.setting)
-    return (self.field, view) if view else (self.field,)
+    return (self.feature, view) if view else (self.feature,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     path = f'tasks.{self.name}'
     check_target(path, self.target, features)
     for view in self.needs()[1:]:
-      check(f'{path}.{self.setting}', features, self.field, view)
+      check(f'{path}.{self.setting}', features, self.feature, view)
     return {}
 
   def check_beside(self, tasks: Mapping[str, base.Task]) -> None:

@@ -39,7 +39,7 @@ class WriteImage(draw.Draw):
   ) -> objectives.NextImageTokens:
     del features
     return objectives.NextImageTokens(
-      self.field, self.condition, self.drop_condition
+      self.feature, self.condition, self.drop_condition
     )
 
   def check(self) -> None:

@@ -23,7 +23,7 @@ from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints, rebuild, weight_source
-from mmjax.types import FIELD_ENDINGS, Batch, Outputs, Params
+from mmjax.types import FEATURE_ENDINGS, Batch, Outputs, Params
 
 # In a run's folder: checksums of its teachers' parameters, by the task's name.
 FILE = 'teachers.json'
@@ -210,7 +210,7 @@ def _select(teacher: tasks_lib.TeacherSpec, batch: Batch) -> Batch:
   return {
     f'{theirs}{ending}': batch[f'{ours}{ending}']
     for theirs, ours in teacher.inputs.items()
-    for ending in FIELD_ENDINGS
+    for ending in FEATURE_ENDINGS
     if f'{ours}{ending}' in batch
   }
 
@@ -266,7 +266,7 @@ def _check_inputs(
           f'data.features.teacher_{theirs}={_describe(feature, opened, theirs)}'
           ', and set '
           + (
-            f'tasks.{name}.judge_field={f"teacher_{theirs}"!r}'
+            f'tasks.{name}.judge_feature={f"teacher_{theirs}"!r}'
             if is_judge
             else f'{setting}={{{theirs!r}: {f"teacher_{theirs}"!r}}}'
           )

@@ -158,7 +158,11 @@ def test_what_cannot_be_drawn_is_refused(run, call, message):
   [
     ('tasks.unclip.prior.schedule', 'flat', 'tasks.unclip.prior: schedule'),
     ('tasks.unclip.prior.stepz', 3, 'tasks.unclip.prior.stepz is unknown'),
-    ('model.generator.embedding_field', 'x', "generator.embedding_field='x'"),
+    (
+      'model.generator.embedding_feature',
+      'x',
+      "generator.embedding_feature='x'",
+    ),
     ('model.prior.embed_dim', 5, 'but the towers embed in 6 numbers'),
   ],
 )

@@ -140,7 +140,7 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
   row = {k: v for k, v in VIT.items() if k != 'patch_size'}
   table = {**row, 'name': 'table_transformer'}
   config = make(
-    {'align': {'fields': ('image', 'total')}},
+    {'align': {'features': ('image', 'total')}},
     {'total': {'kind': 'number'}},
     {'encoders': {'image': VIT, 'total': table}, 'embed_dim': 6},
   )

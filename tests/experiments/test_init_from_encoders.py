@@ -33,7 +33,7 @@ def make_config(source, kind, name='mine', **feature):
       'init_from': source,
       'data': {'features': {name: {'kind': kind, **feature}}},
       'model': {'name': 'multimodal', 'embed_dim': 5, 'encoders': {name: {}}},
-      'tasks': {'align': {'fields': (name,)}},
+      'tasks': {'align': {'features': (name,)}},
     }
   )
 

@@ -35,7 +35,7 @@ ENCODERS = {
   },
 }
 TASKS = {
-  'align': {'fields': ('image', 'sound', 'clip'), 'anchor': 'image'},
+  'align': {'features': ('image', 'sound', 'clip'), 'anchor': 'image'},
   'classify': {'target': 'shape'},
   'regress': {'target': 'sum'},
   'translate': {'target': 'said'},
@@ -191,8 +191,8 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       "the target 'sum' is of the kind number; use one of the kind category",
     ),
     (
-      {'tasks__align': {'fields': ('image',)}},
-      r'tasks.align: fields=.* should be two different names',
+      {'tasks__align': {'features': ('image',)}},
+      r'tasks.align: features=.* should be two different names',
     ),
     (
       {'model__encoders': {**ENCODERS, 'nose': {'name': 'vit'}}},

@@ -170,8 +170,8 @@ def test_refused(command, message, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--images=photos', '--field=imgae'], "'imgae' is unknown; .*'image'"),
-    (['--texts=names.txt', '--field=image'], 'of the kind image, not text'),
+    (['--images=photos', '--feature=imgae'], "'imgae' is unknown; .*'image'"),
+    (['--texts=names.txt', '--feature=image'], 'of the kind image, not text'),
   ],
 )
 def test_a_field_is_refused_before_weights_are_read(

@@ -90,7 +90,7 @@ def test_drawings_of_imagined_embeddings_follow_the_text():
       'name': 'dit',
       **STACK,
       'patch_size': 2,
-      'embedding_field': 'image_embedding',
+      'embedding_feature': 'image_embedding',
     },
   }
   module = models.build(config, models.DataSizes(5, text_length=2))

@@ -131,10 +131,10 @@ def test_each_query_ranks_its_document_among_all(score, negatives):
 
 def test_what_has_no_meaning_is_refused():
   for settings in (
-    {'fields': ('q', 'd', 'e')},
-    {'fields': ('q', 'd'), 'negatives': 'd'},
-    {'fields': ('q', 'd'), 'negatives': 'n', 'tile': 3},
-    {'fields': ('q', 'd'), 'score': 'dot'},
+    {'features': ('q', 'd', 'e')},
+    {'features': ('q', 'd'), 'negatives': 'd'},
+    {'features': ('q', 'd'), 'negatives': 'n', 'tile': 3},
+    {'features': ('q', 'd'), 'score': 'dot'},
   ):
     with pytest.raises(ConfigError):
       objectives.Ranking(**settings)

@@ -90,7 +90,7 @@ OBJECTIVES = {
   ),
   'fields': (
     {
-      'align': {'fields': ['image', 'text']},
+      'align': {'features': ['image', 'text']},
       'classify': {'target': 'label'},
       'regress': {'target': 'size'},
       'translate': {'target': 'note'},
@@ -100,9 +100,9 @@ OBJECTIVES = {
   # `match` draws by the similarity of what `align` embeds.
   'drawn': (
     {
-      'align': {'fields': ['image', 'text']},
+      'align': {'features': ['image', 'text']},
       'match': {},
-      'masked': {'field': 'text', 'fraction': 0.3},
+      'masked': {'feature': 'text', 'fraction': 0.3},
     },
     FIELDS,
   ),

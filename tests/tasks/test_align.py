@@ -11,16 +11,16 @@ from mmjax.errors import ConfigError
 
 
 def test_correlation_is_a_loss_without_candidates():
-  task = tasks.Align(fields=('image', 'text'), kind='correlation')
+  task = tasks.Align(features=('image', 'text'), kind='correlation')
   objective = task.objective({})
   assert isinstance(objective, objectives.CanonicalCorrelation)
   assert objective.compares == ('image_embedding', 'text_embedding')
   assert task.alternatives() == objective.pairs == (('image', 'text'),)
   for settings in ({'tile': 2}, {'ring': True}):
     with pytest.raises(ConfigError, match='has no candidates'):
-      tasks.Align(fields=('a', 'b'), kind='correlation', **settings).objective(
-        {}
-      )
+      tasks.Align(
+        features=('a', 'b'), kind='correlation', **settings
+      ).objective({})
 
 
 def test_maxsim_refuses_other_losses_by_its_path():
@@ -31,7 +31,7 @@ def test_maxsim_refuses_other_losses_by_its_path():
 
 
 def test_conversations_with_images_are_not_embedded():
-  built = {'align': tasks.Align(fields=('turns', 'text'))}
+  built = {'align': tasks.Align(features=('turns', 'text'))}
   found = lambda image: tasks.find_output_spec(
     built, {'turns': features.Turns(name='turns', image=image)}
   )
@@ -49,7 +49,7 @@ def test_texts_are_ranked_by_the_score_of_the_task(fields):
     preprocessor=types.SimpleNamespace(
       features={'text': features.Text(name='text')}
     ),
-    tasks={'align': tasks.Align(fields=fields, score='maxsim')},
+    tasks={'align': tasks.Align(features=fields, score='maxsim')},
     prepare=lambda **values: values,
     apply=lambda make, batch, name: vectors[name],
   )

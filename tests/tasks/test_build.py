@@ -38,7 +38,7 @@ def test_blind_keeps_what_can_do_without_images():
     ({'clip': {}}, r"tasks\.clip is unknown; use one of \['align'"),
     ({'captoining': {}}, r"captoining is .*; did you mean 'captioning'\?$"),
     ({'captioning': {'wieght': 1}}, r"wieght is .*; did you mean 'weight'\?$"),
-    ({'masked': {}}, r"^tasks\.masked\.field='' names no feature to hide"),
+    ({'masked': {}}, r"^tasks\.masked\.feature='' names no feature to hide"),
     ({'captioning': {'weight': -1}}, r'captioning\.weight must be at least 0'),
     ({'captioning': {'weight': math.nan}}, 'weight must be at least 0'),
     ({'captioning': {'weight': '1'}}, r"must be float, got '1'"),

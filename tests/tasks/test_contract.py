@@ -72,7 +72,7 @@ class Case:
 CASES = {
   'contrastive': Case({}, TOWERS),
   'align': Case(
-    {'fields': ['image', 'text', 'note'], 'kind': 'sigmoid'},
+    {'features': ['image', 'text', 'note'], 'kind': 'sigmoid'},
     {
       'name': 'multimodal',
       'embed_dim': 3,
@@ -97,10 +97,10 @@ CASES = {
   ),
   'regress': Case({'target': 'size', 'kind': 'huber'}, IMAGE),
   'match': Case({}, BOTH),
-  'masked': Case({'field': 'text', 'fraction': 0.4}, BOTH),
+  'masked': Case({'feature': 'text', 'fraction': 0.4}, BOTH),
   'masked_patches': Case(
     {
-      'field': 'image',
+      'feature': 'image',
       # Of 4 patches two are visible: attention to one alone has no gradient.
       'fraction': 0.5,
       'decoder_width': 8,
@@ -133,7 +133,7 @@ CASES = {
     {
       'name': 'unclip',
       'towers': TOWERS,
-      'generator': {**DIT, 'embedding_field': 'image_embedding'},
+      'generator': {**DIT, 'embedding_feature': 'image_embedding'},
     },
     fixed=('towers',),
   ),

@@ -296,11 +296,11 @@ def test_a_published_mask_token_is_used(model):
     **make_batch(),
     'text_gaps': jnp.zeros((3, 11), bool).at[0, 3].set(True),
   }
-  found = predict.make_fill(make_model(masked_heads=heads), field='text')(
+  found = predict.make_fill(make_model(masked_heads=heads), feature='text')(
     params, batch
   )
   params['mask_heads_text']['mask_vector'] = table[7]
-  learned = predict.make_fill(module, field='text')(params, batch)
+  learned = predict.make_fill(module, feature='text')(params, batch)
   np.testing.assert_allclose(found, learned, rtol=1e-5)
   params['mask_heads_text']['mask_vector'] = vector
 
@@ -309,7 +309,7 @@ def test_a_published_mask_token_is_used(model):
   ('changes', 'message'),
   [
     ({'fusion': fusion.Gated(width=8)}, 'Gated, does not mix the tokens'),
-    ({'masked_heads': {'sound': {}}}, "field='sound' is read by no encoder"),
+    ({'masked_heads': {'sound': {}}}, "feature='sound' is read by no encoder"),
     (
       {
         'encoders': {
@@ -348,14 +348,14 @@ def test_the_loss_is_of_the_kind_of_the_field():
   kinds = {'text': text, 'image': image}
   make = lambda **more: task_lib.Masked(**more).objective(kinds)
   words = objectives.MaskedTokens('text', 0.15, (0, 1, 2), 260)
-  assert make(field='text') == words
-  assert make(field='image') == objectives.MaskedPatches('image', 0.75, 1e-6)
+  assert make(feature='text') == words
+  assert make(feature='image') == objectives.MaskedPatches('image', 0.75, 1e-6)
   patches = objectives.MaskedPatches('image', 0.5, 0.1)
-  assert make(field='image', fraction=0.5, epsilon=0.1) == patches
+  assert make(feature='image', fraction=0.5, epsilon=0.1) == patches
   kinds['text'] = dataclasses.replace(text, length=2)
   with pytest.raises(ConfigError, match='no room for a word beside 2 special'):
-    make(field='text')
+    make(feature='text')
   with pytest.raises(ConfigError, match='names no feature to hide'):
     task_lib.Masked().check()
   with pytest.raises(ConfigError, match='decoder_width=10 must be divisible'):
-    task_lib.Masked(field='image', decoder_width=10).check()
+    task_lib.Masked(feature='image', decoder_width=10).check()

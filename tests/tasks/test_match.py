@@ -76,4 +76,4 @@ def test_one_example_alone_is_refused():
 
 def test_two_fields_are_needed():
   with pytest.raises(ConfigError, match='should be two features'):
-    match.Match(fields=('image', 'image')).check()
+    match.Match(features=('image', 'image')).check()

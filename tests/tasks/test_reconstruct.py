@@ -128,7 +128,7 @@ def test_the_evaluator_measures_pixels_and_codes():
     )[: len(batch['image'])],
     records,
     preprocess.Preprocessor(preprocess.build(FEATURE), None),
-    field='image',
+    feature='image',
     size=4,
     batch_size=2,
   )

@@ -80,7 +80,7 @@ def test_embeddings_are_those_of_the_published_model(clip, field):
 
 def test_a_judge_is_read_for_its_task_alone(clip):
   prepare = make_preprocessor(clip)
-  task = tasks.Draw(judge=str(CLIP), judge_field='photo')
+  task = tasks.Draw(judge=str(CLIP), judge_feature='photo')
   found = teachers.load_judges({'draw': task, 'other': tasks.Draw()}, prepare)
   assert list(found) == [(str(CLIP), 'photo')]
   (judge,) = found.values()
@@ -92,7 +92,7 @@ def test_a_judge_is_read_for_its_task_alone(clip):
   )
   np.testing.assert_allclose(got, want, atol=2e-5)
   wrong = make_preprocessor(clip, std=(0.5, 0.5, 0.5))
-  message = r"^tasks\.draw\.judge=.*std.*judge_field='teacher_image'"
+  message = r"^tasks\.draw\.judge=.*std.*judge_feature='teacher_image'"
   with pytest.raises(ConfigError, match=message):
     teachers.load_judges({'draw': task}, wrong)
 
@@ -112,7 +112,7 @@ def test_a_runs_vectors_have_one_width_and_one_an_example(
   prepare = make_preprocessor(clip)
   decoder = types.SimpleNamespace(width=23, cross_attention=False)
   run = types.SimpleNamespace(
-    tasks={'align': tasks.Align(fields=('photo', 'words'))},
+    tasks={'align': tasks.Align(features=('photo', 'words'))},
     config=types.SimpleNamespace(model={'name': 'embedder'}),
     module=models.VisionLanguageEmbedder(vision=None, decoder=decoder),
     preprocessor=prepare,
@@ -126,7 +126,7 @@ def test_a_runs_vectors_have_one_width_and_one_an_example(
   )
   with pytest.raises(ConfigError, match=r"23 outputs for 'photo', .*width=23"):
     teachers.load('distill', teacher, prepare, {})
-  run.tasks['align'] = tasks.Align(fields=('photo', 'words'), score='maxsim')
+  run.tasks['align'] = tasks.Align(features=('photo', 'words'), score='maxsim')
   with pytest.raises(ConfigError, match=r"no embeddings.* score='cosine'"):
     teachers.load('distill', teacher, prepare, {})
 
