@@ -49,7 +49,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.tasks = dict(
     captioning=dict(weight=1.0),
     vqa_generation=dict(weight=1.0),
-    write_image=dict(weight=1.0, guidance=3.0),
+    generate_image=dict(weight=1.0, guidance=3.0),
   )
   config.optimizer = shapes_base.optimizer(
     lr=1e-3,

@@ -67,7 +67,7 @@ from mmjax.inference import index
 index.save(
   index.Index(
     names=['a.png'], embeddings=numpy.ones((1, 1), 'float32'), model='runs/x',
-    checksum=3, kind='image', field='image', normalised=True, origin={},
+    checksum=3, kind='image', feature='image', normalised=True, origin={},
   ),
   pathlib.Path('images.npz'),
 )

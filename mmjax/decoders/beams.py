@@ -1,4 +1,4 @@
-"""Writing text with a decoder by beam search, as a compiled loop."""
+"""Text generation by beam search, as a compiled loop."""
 
 import dataclasses
 from collections.abc import Sequence

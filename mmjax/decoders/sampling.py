@@ -1,4 +1,4 @@
-"""Writing text with a decoder by sampling, as a compiled loop.
+"""Text generation by sampling, as a compiled loop.
 
 It starts after a prefill, from the logits of the first token to write and the
 cache, and continues by a step function, so it knows nothing of modules, as does

@@ -63,7 +63,7 @@ class RowSettings:
 
 @flax.struct.dataclass
 class Prefilled:
-  """The prompt of one text, as `Writer.prefill` returns it.
+  """The prompt of one text, as `TextGenerator.prefill` returns it.
 
   Attributes:
     logits: [1, V] of the first token to write.

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from mmjax import encoders, ops
 from mmjax.errors import ConfigError, choose
-from mmjax.models import dual_encoder, questions, writing
+from mmjax.models import dual_encoder, generation, questions
 from mmjax.types import Array, Batch, Outputs, Positive, Size, Tokens
 
 
-class ContrastiveCaptioner(writing.Writer):
+class ContrastiveCaptioner(generation.TextGenerator):
   """CoCa: a dual encoder and a captioner in one pass (Yu et al. 2022).
 
   The decoder's unimodal half embeds texts for the contrastive loss, and its

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from mmjax import encoders
 from mmjax.errors import ConfigError
-from mmjax.models import fusing, questions, writing
+from mmjax.models import fusing, generation, questions
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class EncoderDecoder(writing.Writer):
+class EncoderDecoder(generation.TextGenerator):
   """Writes captions about images, and answers questions about them.
 
   Captions are decoded from the image's tokens alone (Show and Tell, Vinyals et
@@ -135,7 +135,7 @@ class EncoderDecoder(writing.Writer):
       )
     else:
       context = self.fuse_question(batch)
-    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import decoders, encoders
 from mmjax.errors import ConfigError
-from mmjax.models import questions, vision_language, writing
+from mmjax.models import generation, questions, vision_language
 from mmjax.ops import packing
 from mmjax.types import Array, Batch, FactoredLogits, Outputs, Tokens
 
@@ -109,13 +109,15 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Fills a cache with image, question and start; see `Writer.prefill`."""
+    """Fills a cache with image, question and start; see `TextGenerator`."""
     if self.encoder is not None:
       return super().prefill(batch, text_kind, max_new_tokens)
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, text_kind, image)
     grid = self._find_grid(batch, image)
-    start, mask = writing.read_prompt(batch, before.mask.shape[0], self.bos_id)
+    start, mask = generation.read_prompt(
+      batch, before.mask.shape[0], self.bos_id
+    )
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
     self.check_reach(prompt_length, max_new_tokens)
@@ -134,7 +136,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     """The encoder's tokens of image and question, and the start of a text."""
     before = self._embed_prompt(batch, text_kind, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
-    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _embed_prompt(

@@ -5,11 +5,11 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.models import writing
+from mmjax.models import generation
 from mmjax.types import Array, Batch, Outputs
 
 
-class LanguageModel(writing.Writer):
+class LanguageModel(generation.TextGenerator):
   """Predicts each next token, and continues prompts (Radford et al. 2019).
 
   Attributes:

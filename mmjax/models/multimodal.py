@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.models import dual_encoder, fusing, masking, table_rows, writing
+from mmjax.models import dual_encoder, fusing, generation, masking, table_rows
 from mmjax.parallel import vocabulary
 from mmjax.types import (
   Array,
@@ -23,7 +23,7 @@ from mmjax.types import (
 )
 
 
-class Multimodal(writing.Writer):
+class Multimodal(generation.TextGenerator):
   """Encodes any set of features; embeds, classifies, regresses or writes.
 
   With `embed_dim`, each feature has a projection into one space, as two towers
@@ -202,7 +202,7 @@ class Multimodal(writing.Writer):
     del text_kind
     context = self._fuse(self._encode(batch))
     size = context.mask.shape[0]
-    return context, *writing.read_prompt(batch, size, self.bos_id)
+    return context, *generation.read_prompt(batch, size, self.bos_id)
 
   def fill(
     self,

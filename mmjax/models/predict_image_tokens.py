@@ -86,7 +86,7 @@ def make_draw_tokens(
   return predict
 
 
-def make_write_image(
+def make_generate_image(
   model: nn.Module,
   *,
   objective: objectives.NextImageTokens,

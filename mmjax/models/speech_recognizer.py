@@ -5,11 +5,11 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.models import writing
+from mmjax.models import generation
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class SpeechRecognizer(writing.Writer):
+class SpeechRecognizer(generation.TextGenerator):
   """Transcribes or translates speech.
 
   Whisper (Radford et al. 2022) and other attention-based recognisers (Chan et

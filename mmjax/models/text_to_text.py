@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from mmjax.models import writing
+from mmjax.models import generation
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class TextToText(writing.Writer):
+class TextToText(generation.TextGenerator):
   """Encodes a text in both directions and writes another about it.
 
   The encoder-decoder of T5 (Raffel et al. 2020); both halves share the word
@@ -68,5 +68,5 @@ class TextToText(writing.Writer):
     """
     del text_kind
     context = self.encode_text(batch['question'], batch.get('question_mask'))
-    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start

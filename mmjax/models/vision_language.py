@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from mmjax import decoders
 from mmjax.errors import ConfigError
-from mmjax.models import image_writing, writing
+from mmjax.models import generation, image_generation
 from mmjax.models import interleaved_inputs as inputs
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class VisionLanguage(image_writing.ImageWriter):
+class VisionLanguage(image_generation.ImageGenerator):
   """The parts of a language model that gets images as if they were words.
 
   An image encoder, and where needed a projector, turn images into vectors of
@@ -300,7 +300,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Fills a cache with the prompt and its images; see `Writer.prefill`."""
+    """Fills a cache with the prompt and its images; see `TextGenerator`."""
     if self.encoder is not None:
       return super().prefill(batch, text_kind, max_new_tokens)
     if self.output_text:
@@ -331,7 +331,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     context = self.encoder(
       self.embed_words(batch), _get_text_mask(batch), train=False
     )
-    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _select(self, batch: Batch, name: str = '') -> dict[str, Array]:

@@ -84,8 +84,8 @@ class Preference:
   runs the model once more for the other one, whose arrays are
   `TARGET_rejected` [B, T] with a mask and which tokens are learnt. An example
   counts if both answers have a token. The answer's tokens are those that are
-  learnt, as in `AssistantWriting`. With 'orpo', the mean cross-entropy of the
-  preferred answer's tokens is added.
+  learnt, as in `AssistantGeneration`. With 'orpo', the mean cross-entropy of
+  the preferred answer's tokens is added.
 
   Attributes:
     target: name of the feature.

@@ -150,7 +150,7 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TextGeneration:
+class _NextToken:
   """Predicts each token of a text from those before it.
 
   A subclass names the batch key of the text, the output of its logits, and the
@@ -199,7 +199,7 @@ class _TextGeneration:
 
 
 @dataclasses.dataclass(frozen=True)
-class Writing(_TextGeneration):
+class TextGeneration(_NextToken):
   """Predicts each token of a text feature from those before it.
 
   Needs the output `TARGET_logits` [B, T - 1, V]. Examples without the target
@@ -227,7 +227,7 @@ class Writing(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
-class AssistantWriting(Writing):
+class AssistantGeneration(TextGeneration):
   """Predicts what the assistant says from all that is before it.
 
   Needs the output `TARGET_logits` [B, T - 1, V], and `TARGET_learnt` [B, T],
@@ -243,7 +243,7 @@ class AssistantWriting(Writing):
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptionWriting(_TextGeneration):
+class CaptionGeneration(_NextToken):
   """Captioning: predicts each token of a caption (Vinyals et al. 2015, eq. 8).
 
   Needs the output `caption_logits` [B, T - 1, V]. Examples without image or
@@ -261,7 +261,7 @@ class CaptionWriting(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
-class AnswerWriting(_TextGeneration):
+class AnswerGeneration(_NextToken):
   """Visual question answering that generates the answer as text.
 
   Needs the output `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for

@@ -3,7 +3,7 @@
 from typing import Any
 
 # Keys that are honoured, and the arguments that they become, of
-# `mmjax.models.writing.Writer.generate`.
+# `mmjax.models.generation.TextGenerator.generate`.
 DIRECT = {
   'repetition_penalty': ('repetition_penalty', (int, float)),
   'no_repeat_ngram_size': ('no_repeat_ngram', int),

@@ -103,7 +103,7 @@ class PublishedInterleaved(language_models.PublishedWriter):
       stop: strings that end a text, and don't belong to it.
       **overrides: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
-        `mmjax.models.writing.Writer.generate`.
+        `mmjax.models.generation.TextGenerator.generate`.
 
     Returns:
       The continuation of each prompt.

@@ -108,7 +108,7 @@ class Model(
         does not depend on the others.
       **settings: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
-        `mmjax.models.writing.Writer.generate`.
+        `mmjax.models.generation.TextGenerator.generate`.
 
     Returns:
       The answer to each text.

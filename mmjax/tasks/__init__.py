@@ -22,6 +22,7 @@ from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
 from mmjax.tasks.draw import Draw
 from mmjax.tasks.draw_tokens import DrawTokens
+from mmjax.tasks.generate_image import GenerateImage
 from mmjax.tasks.grpo import Grpo, make_grpo
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
@@ -35,7 +36,6 @@ from mmjax.tasks.translate import Translate
 from mmjax.tasks.unclip import Unclip
 from mmjax.tasks.unimodal import Unimodal
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
-from mmjax.tasks.write_image import WriteImage
 
 # The tasks that a config can name; an experiment file may have more, such as
 # one of `make_grpo`.
@@ -51,7 +51,7 @@ TASKS = {
   'masked': Masked,
   'draw': Draw,
   'draw_tokens': DrawTokens,
-  'write_image': WriteImage,
+  'generate_image': GenerateImage,
   'prior': Prior,
   'unclip': Unclip,
   'reconstruct': Reconstruct,
@@ -75,6 +75,7 @@ __all__ = [
   'Draw',
   'DrawTokens',
   'EvalContext',
+  'GenerateImage',
   'Grpo',
   'Judge',
   'Masked',
@@ -95,7 +96,6 @@ __all__ = [
   'Unimodal',
   'VqaClassification',
   'VqaGeneration',
-  'WriteImage',
   'build',
   'find_output_spec',
   'make_grpo',

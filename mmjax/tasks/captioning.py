@@ -58,9 +58,9 @@ class Captioning(base.Task):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.CaptionWriting:
+  ) -> objectives.CaptionGeneration:
     del features
-    return objectives.CaptionWriting(self.label_smoothing)
+    return objectives.CaptionGeneration(self.label_smoothing)
 
   def needs(self) -> tuple[str, ...]:
     return ('image', 'text')

@@ -44,16 +44,16 @@ def chat(
   task = base.find_task(run, Chat)
   new = max_new_tokens or task.max_new_tokens
   stop = streaming.check_stop(stop, settings)
-  writing = task.writing(run.tokenizer, new)
+  generation = task.generation_settings(run.tokenizer, new)
   if stop and beam_size == 1:
     strings = streaming.stop_strings_of(run.tokenizer)
-    strings.start(1, stop, writing['eos_id'])
+    strings.start(1, stop, generation['eos_id'])
     settings['on_tokens'] = strings
   turns, images = chat_inputs.read(messages, run.preprocessor[task.target])
   ids = run.apply(
     predict.make_generate,
     make_batch(run, turns, images, new),
-    **writing,
+    **generation,
     beam_size=beam_size,
     **settings,
   )
@@ -203,9 +203,9 @@ class Chat(base.Task):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.AssistantWriting:
+  ) -> objectives.AssistantGeneration:
     del features
-    return objectives.AssistantWriting(self.label_smoothing, self.target)
+    return objectives.AssistantGeneration(self.label_smoothing, self.target)
 
   @property
   def media_names(self) -> tuple[str, ...]:
@@ -248,7 +248,7 @@ class Chat(base.Task):
   def output_text(self) -> str:
     return self.target
 
-  def writing(self, tokenizer: Any, number: int) -> dict[str, Any]:
+  def generation_settings(self, tokenizer: Any, number: int) -> dict[str, Any]:
     """Arguments of `predict.make_generate`, to write an answer.
 
     Args:
@@ -274,7 +274,9 @@ class Chat(base.Task):
       predict.make_generate(
         context.model,
         beam_size=context.config.eval.beam_size,
-        **self.writing(context.preprocessor.tokenizer, self.max_new_tokens),
+        **self.generation_settings(
+          context.preprocessor.tokenizer, self.max_new_tokens
+        ),
       ),
       context.source,
       context.preprocessor,

@@ -133,7 +133,9 @@ class Grpo(chat.Chat):
       predict.make_generate(
         context.model,
         beam_size=context.config.eval.beam_size,
-        **self.writing(context.preprocessor.tokenizer, self.max_new_tokens),
+        **self.generation_settings(
+          context.preprocessor.tokenizer, self.max_new_tokens
+        ),
       ),
       context.source,
       context.preprocessor,

@@ -73,11 +73,13 @@ class Translate(base.Task):
       ),
     )
 
-  def objective(self, features: Mapping[str, Feature]) -> objectives.Writing:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.TextGeneration:
     del features
     if not self.target:
       raise ConfigError("tasks.translate.target='' names no feature to write")
-    return objectives.Writing(self.label_smoothing, self.target)
+    return objectives.TextGeneration(self.label_smoothing, self.target)
 
   def needs(self) -> tuple[str, ...]:
     return (self.target,)

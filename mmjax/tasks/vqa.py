@@ -177,9 +177,9 @@ class VqaGeneration(_Vqa):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.AnswerWriting:
+  ) -> objectives.AnswerGeneration:
     del features
-    return objectives.AnswerWriting(
+    return objectives.AnswerGeneration(
       label_smoothing=self.label_smoothing, needs_image=self.needs_image
     )
 

@@ -94,7 +94,7 @@ def make_loss(**settings):
     **settings,
   )
   model = models.LanguageModel(decoder, output_text='t')
-  objective = objectives.AssistantWriting(target='t')
+  objective = objectives.AssistantGeneration(target='t')
 
   def loss(params, batch):
     outputs = model.apply({'params': params}, batch, train=True)

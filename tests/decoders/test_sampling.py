@@ -1,4 +1,4 @@
-"""Writing: against enumeration, and each example as if it were alone."""
+"""Beam search: against enumeration, and each example as if it were alone."""
 
 import functools
 import itertools

@@ -204,7 +204,7 @@ def make_measure(model, make_inputs):
 
   With `spoils`, NaN stands wherever there is no image.
   """
-  objective = objectives.AssistantWriting(target='t')
+  objective = objectives.AssistantGeneration(target='t')
 
   def loss(params, batch, spoils):
     inputs = make_inputs(batch)

@@ -20,8 +20,12 @@ MASK = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]], bool)
 LABELS = jnp.asarray([3, -1, 6])
 
 MADE = {
-  'captioning': (objectives.CaptionWriting, 'caption_logits', 'text'),
-  'vqa_generation': (objectives.AnswerWriting, 'answer_token_logits', 'answer'),
+  'captioning': (objectives.CaptionGeneration, 'caption_logits', 'text'),
+  'vqa_generation': (
+    objectives.AnswerGeneration,
+    'answer_token_logits',
+    'answer',
+  ),
   'vqa_classification': (objectives.AnswerClassification, 'answer_logits', ''),
 }
 every_objective = pytest.mark.parametrize('name', MADE)
@@ -198,7 +202,7 @@ def test_items_give_the_loss_of_every_objective():
   outputs['age_output'] = jnp.asarray([[1.0], [2.0], [jnp.nan]])
   outputs['label_output'] = LOGITS[:, 0]
   others = (
-    objectives.Writing(target='text'),
+    objectives.TextGeneration(target='text'),
     objectives.Regression('age'),
     objectives.Classification('label'),
   )

@@ -27,7 +27,7 @@ JANUS = {
 CASES = {
   'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
   # Captions train what reads images.
-  'write_image': (
+  'generate_image': (
     {'drop_condition': 0.5},
     JANUS,
     ('autoencoder', 'vision'),

@@ -18,7 +18,7 @@ def test_settings_and_weights():
     built = tasks.build(form, tasks.TASKS)
     assert tasks.objectives(built) == {
       'contrastive': (2.0, objectives.Contrastive('sigmoid')),
-      'captioning': (1.0, objectives.CaptionWriting(0.1)),
+      'captioning': (1.0, objectives.CaptionGeneration(0.1)),
     }
 
 

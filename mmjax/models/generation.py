@@ -18,7 +18,7 @@ from mmjax.types import Array, Batch, Tokens
 _UNROLLED = range(2**25, 2**30)
 
 
-class Writer(nn.Module):
+class TextGenerator(nn.Module):
   """Adds `generate` to a model with a `decoder`.
 
   `generate`, which evaluators and published models apply, calls `prefill`

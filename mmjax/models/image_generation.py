@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from mmjax import decoders, ops
 from mmjax.errors import ConfigError
-from mmjax.models import writing
+from mmjax.models import generation
 from mmjax.types import Array, Batch
 
 
-class ImageWriter(writing.Writer):
+class ImageGenerator(generation.TextGenerator):
   """Adds images to what a model with a causal `decoder` writes.
 
   The prompt is a text; the first token of the image follows its last one, and

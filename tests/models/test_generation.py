@@ -1,4 +1,4 @@
-"""Writing through a model's apply."""
+"""Text generation through a model's apply."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.models import predict, writing
+from mmjax.models import generation, predict
 
 
 def write(model, **settings):
@@ -74,9 +74,9 @@ def test_unrolled_layers_write_the_same(made, batch, monkeypatch):
     variables, batch
   )
   scanned = run()
-  assert writing._unroll(model, variables)[0] is model
-  monkeypatch.setattr(writing, '_UNROLLED', range(2**30))
-  assert not writing._unroll(model, variables)[0].decoder.scan
+  assert generation._unroll(model, variables)[0] is model
+  monkeypatch.setattr(generation, '_UNROLLED', range(2**30))
+  assert not generation._unroll(model, variables)[0].decoder.scan
   unrolled = run()
   np.testing.assert_array_equal(unrolled.tokens, scanned.tokens)
   # Products are fused otherwise, in float32.

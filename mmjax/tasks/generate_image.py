@@ -12,7 +12,7 @@ from mmjax.types import FieldInfo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WriteImage(draw.Draw):
+class GenerateImage(draw.Draw):
   """The model writes images after texts, one token after another.
 
   As Janus does: a decoder over text and tokens of images, that may be trained
@@ -27,7 +27,7 @@ class WriteImage(draw.Draw):
     top_p: least probability that the tokens to sample from have together.
   """
 
-  maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_write_image)
+  maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_generate_image)
 
   guidance: denoise.Guidance = 3.0
   temperature: Annotated[float, FieldInfo(minimum=0)] = 1.0
