@@ -165,7 +165,8 @@ def _make_transformers(width: int, is_small: bool) -> dict:
 def _make_linear_encoders(width: int, is_small: bool) -> dict:
   """One linear layer a sense: transformers without blocks, on one patch."""
   plain = dict(width=width, depth=0, num_heads=1, mlp_dim=width)
-  frames = 28 if is_small else 55
+  hop = _make_spectrogram(is_small)['hop']
+  frames = -(-4400 // hop)  # All of a sound: 1.1 s at 4 kHz are 4400 samples.
   return dict(
     image=dict(name='vit', patch_size=32 if is_small else 48, **plain),
     sound=dict(

@@ -168,9 +168,14 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32; with an encoder `answer_token_logits`
-      [B, A - 1, V], with `output_text` `NAME_logits` [B, T - 1, V]. In training
-      they are not multiplied out.
+      One output, float32 logits; in training their two factors, which are not
+      multiplied out:
+
+      - `text_logits` [B, T, V], of the token after each of `text`;
+      - with `output_text` as NAME: `NAME_logits` [B, T - 1, V], of all tokens
+        of `NAME` [B, T] but the first, as for every objective that generates;
+      - with an encoder: `answer_token_logits` [B, A - 1, V], likewise of
+        `answer` [B, A].
     """
     self.initialize_codes()
     if self.output_text:

@@ -34,7 +34,9 @@ class Program:
     update: (state, batch, frozen) -> (state, metrics), of one device's examples
       in the `pmap` style, of global arrays in the `pjit` style.
     mesh: the devices.
-    style: 'pjit' or 'pmap'.
+    style: 'pjit', one program over arrays of all devices, which the compiler
+      splits; or 'pmap', the same program on each device's rows, with means over
+      the axis 'data' of gradients and metrics.
     frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
       frozen models, by name.
     rollout: what makes examples with the model, before each update; None if the
