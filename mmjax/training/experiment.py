@@ -117,8 +117,8 @@ Build = Callable[[Any, jax.sharding.Mesh], Experiment]
 class Definition(components_lib.Components):
   """An experiment file's `build`: the tasks of a config, trained together.
 
-  What is trained is the config's `tasks`, whatever the file; `Definition()` adds
-  nothing to these. A file of a user's own adds parts: see the attributes.
+  What is trained is the config's `tasks`, whatever the file; `Definition()`
+  adds nothing to these. A file of a user's own adds parts: see the attributes.
 
   Attributes:
     evaluates: names of the tasks that are evaluated; empty for all. The others
