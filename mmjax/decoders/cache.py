@@ -43,19 +43,22 @@ class DecoderCache:
       x: vectors [B, T, D] of the new tokens.
 
     Returns:
-      The vectors; where the index is traced and there are too few slots, NaN.
+      The vectors; where the index is traced and too few slots are left, NaN.
 
     Raises:
-      ConfigError: if the index is known, and there are too few slots.
+      ConfigError: if there are too few slots, or the index is known, and too
+        few are left.
     """
     slots, steps = self.mask.shape[1], x.shape[1]
-    if steps <= slots and isinstance(self.index, jax.core.Tracer):
+    is_traced = isinstance(self.index, jax.core.Tracer)
+    if steps <= slots and is_traced:
       return jnp.where(self.index + steps <= slots, x, jnp.nan)
     if steps > slots or self.index + steps > slots:
+      taken = '' if is_traced else f', of which {self.index} are taken'
       raise ConfigError(
-        f'{steps} tokens do not fit into the cache: of its {slots} slots, '
-        f'{self.index} are taken; give init_cache as many slots as the prompt '
-        'and all that follows have tokens'
+        f'{steps} tokens do not fit into the cache of {slots} slots{taken}; '
+        'give init_cache as many slots as the prompt and all that follows have '
+        'tokens'
       )
     return x
 
@@ -156,6 +159,27 @@ def empty_cache(
     index=jnp.zeros((), jnp.int32),
     next_position=jnp.zeros((batch,), jnp.int32),
   )
+
+
+def check_slots(num_slots: int, max_length: int) -> None:
+  """Refuses a cache in which the positions of a table would run out.
+
+  A loop also decodes the last token that it writes, though nothing uses the
+  result: one slot more than there are positions is legal.
+
+  Args:
+    num_slots: S.
+    max_length: number of positions.
+
+  Raises:
+    ConfigError: naming both numbers.
+  """
+  if num_slots > max_length + 1:
+    raise ConfigError(
+      f'a cache of {num_slots} slots is for more tokens than the max_length '
+      f'{max_length} of the decoder, which has no positions for them; ask for '
+      f'{max_length} slots, or raise max_length'
+    )
 
 
 def count_tokens(mask: Array) -> Array:

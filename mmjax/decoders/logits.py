@@ -4,12 +4,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.decoders import cache as cache_lib
 from mmjax.parallel import vocabulary
 from mmjax.types import Array, FactoredLogits
 
 
 class LogitHead(nn.Module):
-  """The output layers of `TextDecoder`, whose fields it reads."""
+  """The output layers of `TextDecoder`, whose fields and features it reads."""
 
   def setup_logits(self) -> None:
     """Makes the layers behind the last block, but for `head_norm`."""
@@ -54,3 +55,23 @@ class LogitHead(nn.Module):
       return factors.replace(softcap=self.logit_softcap)
     x, kernel = nn.dtypes.promote_dtype(x, self.head(), dtype=self.dtype)
     return FactoredLogits(x, kernel, bias, self.logit_softcap)
+
+  def decode_step(
+    self,
+    tokens: Array,
+    cache: cache_lib.DecoderCache,
+    mask: Array | None = None,
+  ) -> tuple[Array, cache_lib.DecoderCache]:
+    """Decodes tokens after a prompt, usually one.
+
+    Args:
+      tokens: [B, T] int32.
+      cache: returned by `compute_features_cached` or the step before.
+      mask: [B, T], True where there is a token; None means everywhere.
+
+    Returns:
+      Logits [B, T, V] float32 and the cache after these tokens. Too few slots
+      give NaN or an error, as in `compute_features_cached`.
+    """
+    x, cache = self.compute_features_cached(tokens, cache, mask)
+    return self.compute_logits(x), cache

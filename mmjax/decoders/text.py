@@ -260,7 +260,13 @@ class TextDecoder(logits.LogitHead):
       batch: B.
       num_slots: S: those of the prompt, padding included, and those to come.
       context_length: N, with cross-attention.
+
+    Raises:
+      ConfigError: for more slots than a table of positions has rows, and one
+        for the last token, after which nothing is written.
     """
+    if self.positions != 'none':
+      cache_lib.check_slots(num_slots, self.max_length)
     block = self.block or {}
     return cache_lib.empty_cache(
       depth=self.depth,
@@ -301,20 +307,20 @@ class TextDecoder(logits.LogitHead):
       levels: [n, B, T, D], added after the first blocks; None for nothing.
 
     Returns:
-      Features [B, T, D] and the cache after these tokens.
+      Features [B, T, D], in a compiled program NaN where too few slots are
+      left, and the cache after these tokens.
 
     Raises:
       ConfigError: for `positions` beside relative ones or a window, full cache.
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
-    custom = positions
-    positions, next_position = cache.extend_positions(mask, custom)
+    places, next_position = cache.extend_positions(mask, positions)
+    x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
-    visible = self._find_visible(filled, allowed, custom, positions)
+    visible = self._find_visible(filled, allowed, positions, places)
     values, context_mask = None, cache.context_mask
     if context is not None:
       values, context_mask = context.values, jnp.asarray(context.mask)
-    x = cache.check_room(self._embed_at(tokens, positions))  # [B, T, D]
     x, unimodal = self._decode_unimodal(x, visible, cache)
     x, blocks = self.blocks(
       x,
@@ -341,25 +347,6 @@ class TextDecoder(logits.LogitHead):
       return x, None
     decoding = mnn.Decoding(cache.unimodal, cache.index)
     return self.unimodal_blocks(x, None, visible, decoding, train=False)
-
-  def decode_step(
-    self,
-    tokens: Array,
-    cache: cache_lib.DecoderCache,
-    mask: Array | None = None,
-  ) -> tuple[Array, cache_lib.DecoderCache]:
-    """Decodes tokens after a prompt, usually one.
-
-    Args:
-      tokens: [B, T] int32.
-      cache: returned by `compute_features_cached` or the step before.
-      mask: [B, T], True where there is a token; None means everywhere.
-
-    Returns:
-      Logits [B, T, V] float32 and the cache after these tokens.
-    """
-    x, cache = self.compute_features_cached(tokens, cache, mask)
-    return self.compute_logits(x), cache
 
   def _embed_at(self, tokens: Array, positions: Array | None) -> Array:
     """Embeds ids [B, T], or takes their vectors, with positions: [B, T, D]."""

@@ -126,7 +126,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
     np.testing.assert_allclose(logits[real, 0], expected[real, t], **TOLERANCE)
   assert cache.next_position.tolist() == [5, 3]
   assert cache.index == 5
-  with pytest.raises(ConfigError, match='of its 5 slots, 5 are taken; give'):
+  with pytest.raises(ConfigError, match='of 5 slots, of which 5 are taken'):
     cache.check_room(jnp.zeros((2, 1, 8)))
   assert jnp.isnan(one(variables, IDS[:, :1], cache)[0]).all()
 
@@ -147,6 +147,20 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   np.testing.assert_allclose(first[1, 2:], expected[1, :2], **TOLERANCE)
   np.testing.assert_allclose(second[0, 0], expected[0, 3], **TOLERANCE)
   np.testing.assert_allclose(second[1, 0], expected[1, 2], **TOLERANCE)
+
+
+def test_a_cache_for_fewer_tokens_than_a_prompt_has_is_refused(made):
+  module, variables, _ = made('plain')
+  run = functools.partial(module.apply, method='compute_features_cached')
+  for compiled in (run, jax.jit(run)):
+    with pytest.raises(ConfigError, match=r'5 tokens .* cache of 3 slots'):
+      compiled(variables, IDS, module.init_cache(2, 3), MASK)
+
+
+def test_a_cache_for_more_tokens_than_positions_is_refused(made):
+  with pytest.raises(ConfigError, match=r'of 8 slots .* max_length 6 .*raise'):
+    made('plain')[0].init_cache(2, 8)
+  made('llama')[0].init_cache(2, 8)  # Has no table of positions.
 
 
 @pytest.mark.parametrize('name', ['t5', 'gemma'])
