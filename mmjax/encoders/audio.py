@@ -126,6 +126,7 @@ class AudioTransformer(tower.Tower):
     self, spectrogram: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
+    ops.check_mask(mask, spectrogram, 'spectrograms', 'B F')
     if mask is None:
       mask = jnp.ones(spectrogram.shape[:2], bool)
     x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
@@ -233,6 +234,7 @@ class SpectrogramTransformer(tower.Tower):
     train: bool,
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
+    ops.check_mask(mask, spectrogram, 'spectrograms', 'B', 'B F')
     x = self.patches(ops.zero_masked(spectrogram, mask))
     if visible is not None:
       x = ops.take_patches(x, visible, front=len(self.tokens))

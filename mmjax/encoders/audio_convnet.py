@@ -70,6 +70,7 @@ class AudioConvNet(nn.Module):
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into a feature map [B, F, M, 1] and a mask [B, F]."""
     del train
+    ops.check_mask(mask, spectrogram, 'spectrograms', 'B F')
     if mask is None:
       mask = jnp.ones(spectrogram.shape[:2], bool)
     x = ops.zero_masked(spectrogram, mask).astype(self.dtype)

@@ -66,6 +66,7 @@ class Convolutional(nn.Module):
     del train
     ops.check_layout(images)
     ops.check_pixels(images)
+    ops.check_mask(mask, images, 'images', 'B')
     if mask is None:
       mask = ops.everywhere(len(images))
     return self.apply_stem(ops.zero_masked(images, mask)), mask

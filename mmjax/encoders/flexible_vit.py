@@ -128,6 +128,7 @@ class FlexibleViT(tower.Tower):
     if not isinstance(images, ImagePatches):
       images = _cut(images, self.patch_size)
     ops.check_pixels(images.values)
+    ops.check_mask(mask, images.values, 'images', 'B')
     if mask is not None:
       images = images.replace(mask=images.mask & mask[:, None])
     images = images.replace(values=ops.zero_masked(images.values, images.mask))

@@ -75,6 +75,7 @@ class FromSamples(nn.Module):
         f'{self.padding} both say what padding is; remove one'
       )
     compute = choose(self.kind, _SPECTROGRAMS, 'spectrogram.kind')
+    ops.check_mask(mask, samples, 'samples', 'B S')
     if mask is None:
       mask = jnp.ones(samples.shape, bool)
     spectrogram = compute(

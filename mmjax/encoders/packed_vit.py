@@ -98,7 +98,9 @@ class PackedViT(nn.Module):
         'set window'
       )
     if isinstance(images, flexible_vit.ImagePatches):
+      ops.check_mask(mask, images.values, 'images', 'B')
       return self._encode_grids(images, mask, train)
+    ops.check_mask(mask, images, 'images', 'B')
     number, height, width = images.shape[:3]
     grid, side = self.grid(height, width), self.merge_size
     patches = einops.repeat(

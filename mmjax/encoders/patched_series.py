@@ -120,6 +120,7 @@ class PatchedSeries(tower.Tower):
     The second result is their mask [B, N]. A patch is real if there is a real
     step that the patch before doesn't have.
     """
+    ops.check_mask(mask, series, 'series', 'B T')
     if mask is None:
       mask = jnp.ones(series.shape[:2], bool)
     x = ops.zero_masked(series, mask)

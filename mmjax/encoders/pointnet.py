@@ -92,6 +92,7 @@ class PointNet(nn.Module):
         f'points have {points.shape[-1]} values each; a position alone has '
         f'{_AXES}'
       )
+    ops.check_mask(mask, points, 'points', 'B N')
     if mask is None:
       mask = jnp.ones(points.shape[:2], bool)
     x = ops.zero_masked(points, mask).astype(self.dtype)

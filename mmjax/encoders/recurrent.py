@@ -156,6 +156,7 @@ class Recurrent(RecurrentLayers):
     self, tokens: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Embeds ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
+    ops.check_mask(mask, tokens, 'texts', 'B T')
     if mask is None:
       mask = jnp.ones(tokens.shape, bool)
     x = self.embed_dropout(self.words(tokens), deterministic=not train)
@@ -215,6 +216,7 @@ class RecurrentSeries(RecurrentLayers):
     self, series: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Projects [B, T, C]: vectors [B, T, D] and a mask [B, T]."""
+    ops.check_mask(mask, series, 'series', 'B T')
     if mask is None:
       mask = jnp.ones(series.shape[:2], bool)
     x = self.projection(ops.zero_masked(series, mask), train=train)

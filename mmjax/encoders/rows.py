@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.types import Array
 
@@ -20,8 +21,8 @@ def split(rows: Row, of: Mapping[str, Array] | None = None) -> dict[str, Array]:
     of: the arrays of the rows, if `rows` is their mask.
 
   Raises:
-    ConfigError: for other keys, for a mapping without any, or for one mask of
-      two parts.
+    ConfigError: for other keys, for a mapping without any, for one mask of two
+      parts, or one of another shape than its part.
   """
   if not isinstance(rows, Mapping):
     if of is not None and len(of) != 1:
@@ -29,11 +30,13 @@ def split(rows: Row, of: Mapping[str, Array] | None = None) -> dict[str, Array]:
         f'rows with {sorted(of)} need a mask of each; pass a mapping'
       )
     whole = jnp.issubdtype(rows.dtype, jnp.integer)
-    return {next(iter(of or [PARTS[whole]])): rows}
+    rows = {next(iter(of or [PARTS[whole]])): rows}
   legal = PARTS if of is None else tuple(of)
   unknown = sorted(set(rows) - set(legal))
   if unknown or (of is None and not rows):
     raise ConfigError(f'rows have {unknown or "nothing"}; use {legal}')
+  for part, array in (of or {}).items():
+    ops.check_mask(rows.get(part), array, part, 'B F')
   return dict(rows)
 
 

@@ -83,6 +83,7 @@ class SetTransformer(nn.Module):
     self, points: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Projects [B, N, 3 + C]: vectors [B, N, D] and a mask [B, N]."""
+    ops.check_mask(mask, points, 'points', 'B N')
     if mask is None:
       mask = jnp.ones(points.shape[:2], bool)
     x = self.projection(ops.zero_masked(points, mask), train=train)

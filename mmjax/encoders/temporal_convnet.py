@@ -68,6 +68,7 @@ class TemporalConvNet(nn.Module):
   ) -> tuple[Array, Array]:
     """Returns the series [B, T, C], 0 where the mask [B, T] is False."""
     del train
+    ops.check_mask(mask, series, 'series', 'B T')
     if mask is None:
       mask = jnp.ones(series.shape[:2], bool)
     return ops.zero_masked(series, mask).astype(self.dtype), mask

@@ -153,6 +153,7 @@ class Transformer(tower.Tower):
 
     Word vectors [B, T, D] in their place get positions and norm alone.
     """
+    ops.check_mask(mask, tokens, 'texts', 'B T')
     x = self.words(tokens)  # [B, T, D]
     if self.num_segments:
       if segments is None:

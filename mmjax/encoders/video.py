@@ -175,14 +175,10 @@ def make_frame_mask(videos: Array, mask: Array | None) -> Array:
     ConfigError: for a mask of another shape, or pixels that are not floats.
   """
   ops.check_pixels(videos)
+  ops.check_mask(mask, videos, 'videos', 'B F', 'B')
   shape = videos.shape[:2]
   if mask is None:
     return ops.everywhere(*shape)
-  if mask.shape not in (shape, shape[:1]):
-    raise ConfigError(
-      f'a mask of shape {mask.shape} does not fit videos of shape '
-      f'{videos.shape}; use {shape}, a value a frame, or {shape[:1]}'
-    )
   if mask.ndim == 1:
     mask = mask[:, None]
   return jnp.broadcast_to(mask, shape)

@@ -152,6 +152,7 @@ class ViT(tower.Tower):
   ) -> tuple[Array, Array]:
     """Turns images [B, H, W, C] into patch tokens [B, N, D] and a mask."""
     ops.check_pixels(images)
+    ops.check_mask(mask, images, 'images', 'B')
     x = self.patches(ops.zero_masked(images, mask), masked)
     front = int(self.class_token) + self.registers
     if visible is None and train and self.patch_dropout:

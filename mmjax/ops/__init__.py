@@ -24,6 +24,7 @@ from mmjax.ops.interpolation import slerp
 from mmjax.ops.late_interaction import maxsim
 from mmjax.ops.masked_decoding import count_hidden, fill_tokens
 from mmjax.ops.masking import (
+  check_mask,
   everywhere,
   is_everywhere,
   last_token,
@@ -71,6 +72,7 @@ __all__ = [
   'cap_softly',
   'causal_mask',
   'check_layout',
+  'check_mask',
   'check_pixels',
   'choose',
   'count_chosen',

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
+from mmjax.errors import ConfigError
+
 
 def everywhere(*shape: int) -> Bool[np.ndarray, '...']:
   """A mask that is True everywhere, known as such while a program is traced.
@@ -27,6 +29,35 @@ def is_everywhere(mask: Bool[Array | np.ndarray, '...'] | None) -> bool:
   if isinstance(mask, np.ndarray):
     return bool(mask.all())
   return mask is None
+
+
+def check_mask(
+  mask: Bool[Array | np.ndarray, '...'] | None,
+  inputs: Shaped[Array | np.ndarray, '...'],
+  what: str,
+  *axes: str,
+) -> None:
+  """Refuses a mask whose axes are not the first ones of an encoder's inputs.
+
+  Args:
+    mask: a mask, or None for True everywhere.
+    inputs: what it is a mask of.
+    what: what these are, for the message, such as 'images'.
+    *axes: letters of the mask's axes, such as 'B T'; of several, each is legal.
+
+  Raises:
+    ConfigError: naming both shapes.
+  """
+  legal = {each: inputs.shape[: len(each.split())] for each in axes}
+  if mask is None or mask.shape in legal.values():
+    return
+  shown = ' or '.join(
+    f'[{each.replace(" ", ", ")}], here {list(shape)}'
+    for each, shape in legal.items()
+  )
+  raise ConfigError(
+    f'the mask of {what} is {shown}, but it has the shape {list(mask.shape)}'
+  )
 
 
 def masked_mean(

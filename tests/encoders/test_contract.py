@@ -162,6 +162,17 @@ def test_pixels_of_files_are_refused(name):
     )
 
 
+@every_encoder
+def test_a_mask_of_another_shape_is_refused(name):
+  kind, make, _ = ROWS[name]
+  inputs, mask = INPUTS[kind]
+  mask = jax.tree.map(lambda leaf: leaf[..., None], mask)
+  with pytest.raises(ConfigError, match=r'the mask of .* is \[B.*\], here \[3'):
+    jax.eval_shape(
+      lambda: make().init(jax.random.key(0), inputs, mask, train=False)
+    )
+
+
 @pytest.mark.parametrize(
   'name, settings, message',
   [

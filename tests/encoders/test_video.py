@@ -85,7 +85,7 @@ def test_frames_are_averaged(draw):
     ({'width': 6}, None, 'have width 8, but that over time is 6'),
     ({'tubelet_size': 3}, None, "4 is not divisible by 3, a tubelet's; use 3"),
     ({'depth': 1, 'max_length': 3}, None, 'makes 4 tokens, more than 3'),
-    ({}, jnp.ones((3, 5), bool), r'mask of shape \(3, 5\) does not fit videos'),
+    ({}, jnp.ones((3, 5), bool), r'\[B, F\], .* or \[B\], .* shape \[3, 5\]'),
   ],
 )
 def test_frames_that_do_not_fit_are_refused(settings, mask, message):
