@@ -293,12 +293,12 @@ def _roofline(
     f'{chip.bandwidth / 1e9:g} GB/s, all links together send '
     f'{chip.interconnect / 1e9:g} GB/s',
     *(
-      f'  {name:<13} {seconds * 1e3:>9.2f} ms'
+      f'  {name:<13} {time_text(seconds):>12}'
       + ('  <- the bound' if name == bound else '')
       for name, seconds in parts.items()
     ),
     '                 all at once   one by one',
-    f'  step         {best * 1e3:>10.2f} ms {worst * 1e3:>9.2f} ms',
+    f'  step         {time_text(best):>13} {time_text(worst):>12}',
     f'  MFU          {report.mfu(best):>12.1%} {report.mfu(worst):>12.1%}',
     f'  examples/s   {speeds[0]:>12,.0f} {speeds[1]:>12,.0f}',
   ]
@@ -324,6 +324,17 @@ def _roofline(
     'leaves idle.'
   )
   return lines
+
+
+def time_text(seconds: float) -> str:
+  """Formats the time of a step.
+
+  >>> time_text(0.0123), time_text(4.56e-6)
+  ('12.30 ms', '4.56 µs')
+  """
+  if 0 < seconds < 1e-4:
+    return f'{seconds * 1e6:.2f} µs'
+  return f'{seconds * 1e3:.2f} ms'
 
 
 def _bytes(number: float) -> str:

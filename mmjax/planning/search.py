@@ -192,7 +192,7 @@ def _row(one: Outcome, examples: float | None, price: float | None) -> str:
     return line
   best, worst = numbers.step_seconds
   line += (
-    f' {best * 1e3:>8.2f}-{worst * 1e3:<8.2f} '
+    f' {_milliseconds(best):>8}-{_milliseconds(worst):<8} '
     f'{numbers.mfu(worst):>5.0%}-{numbers.mfu(best):<5.0%} {one.speed:>10,.0f}'
   )
   if examples:
@@ -200,6 +200,12 @@ def _row(one: Outcome, examples: float | None, price: float | None) -> str:
     line += f' {hours:>9,.1f}'
     line += f' {hours * numbers.chips * price:>10,.0f}' if price else ''
   return line
+
+
+def _milliseconds(seconds: float) -> str:
+  """Milliseconds, short ones with two digits that count."""
+  number = seconds * 1e3
+  return f'{number:.2f}' if number >= 0.1 else f'{number:.2g}'
 
 
 def _explain_order(numbers: report.Report, timed: bool) -> list[str]:
@@ -296,4 +302,5 @@ def _describe(one: Outcome) -> str:
   memory = f'{one.report.peak_memory / 2**30:.2f} GiB'
   if seconds is None:
     return memory
-  return f'{memory}, {seconds[0] * 1e3:.2f} to {seconds[1] * 1e3:.2f} ms a step'
+  best, worst = map(report.time_text, seconds)
+  return f'{memory}, {best} to {worst} a step'

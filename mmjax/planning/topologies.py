@@ -99,7 +99,7 @@ def devices(name: str, slices: int = 1) -> list:
   options = {'num_slices': slices} if slices > 1 else {}
   try:
     topology = topologies.get_topology_desc(
-      platform='tpu', topology_name=name, **_TPUS[kind], **options
+      platform='tpu', topology_name=f'{kind}:{shape}', **_TPUS[kind], **options
     )
   except Exception as error:  # XLA raises several classes.
     raise ConfigError(f'--topology={name}: {error}; {_LEGAL}') from error
@@ -116,7 +116,7 @@ def find_gpu(name: str) -> 'flops.Chip | None':
 
 
 def _parse(name: str) -> tuple[str, str]:
-  match = _NAME.fullmatch(name)
+  match = _NAME.fullmatch(name.lower())
   kind = match.group(1) if match else ''
   flat = bool(match) and 'x' not in match.group(2)
   known = kind in (*_TPUS, *GPUS, 'cpu') and (kind not in _TPUS) == flat

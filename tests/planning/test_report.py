@@ -41,6 +41,16 @@ def test_the_text_says_all_of_it():
     'cost at 1.5 a chip hour: 233 to 333',
   ):
     assert part in text, part
+  # A model of a thousandth of the size and of the traffic.
+  tiny = dataclasses.replace(
+    made_up.REPORT,
+    flops=made_up.REPORT.flops / 1e4,
+    traffic=made_up.REPORT.traffic / 1e4,
+    sent=(),
+  )
+  text = report.to_text(tiny)
+  assert 'compute            2.00 µs  <- the bound' in text
+  assert 'step               2.00 µs      3.00 µs' in text
   json.dumps(report.to_json(made_up.REPORT))
 
 

@@ -41,6 +41,7 @@ def test_a_cpu_has_no_slices():
 def test_every_gpu_has_peaks_for_a_roofline():
   for name in topologies.GPUS:
     chip = topologies.find_gpu(f'{name}:1')
+    assert chip == topologies.find_gpu(f'{name.upper()}:1')
     assert None not in chip and chip.memory < 2e11 < chip.bandwidth
   assert topologies.find_gpu('cpu:1') is None
   assert topologies.find_gpu('v5e:4x4') is None
