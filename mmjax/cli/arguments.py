@@ -117,15 +117,12 @@ def check_file(flag: str, kind: str, path: str) -> None:
   from mmjax.data import audio, images, video_files
 
   with naming(flag, 'read'):
-    if kind == 'image':
-      images.to_array(path)
-    elif kind == 'sound':
-      audio.read(path, 16_000)
-    else:
-      try:
-        video_files.decode(Path(path).read_bytes())
-      except ConfigError as error:
-        raise ConfigError(f'{path}: {error}') from error
+    data = Path(path).read_bytes()
+  decode = {'image': images.decode, 'sound': audio.decode}
+  try:
+    decode.get(kind, video_files.decode)(data)
+  except ConfigError as error:
+    raise ConfigError(f'{path}: {error}') from error
 
 
 def check_output_file(flag: str, path: Path | str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmjax.data import images
+from mmjax.data import file_paths, images
 from mmjax.errors import ConfigError
 
 # Bytes of samples from which a WAV file's length means that it is not known.
@@ -26,11 +26,11 @@ def read(path: Path | str, sample_rate: int) -> np.ndarray:
     float32 [samples] in -1..1, the mean of the file's channels.
 
   Raises:
-    FileNotFoundError: if there is no such file.
-    ConfigError: if it can't be decoded; see `decode`.
+    ConfigError: if the file can't be read, or can't be decoded; see `decode`.
   """
+  data = file_paths.read_bytes(path, 'sound')
   try:
-    samples, rate = decode(Path(path).read_bytes())
+    samples, rate = decode(data)
   except ConfigError as error:
     raise ConfigError(f'{os.fspath(path)}: {error}') from error
   return resample(samples, rate, sample_rate)

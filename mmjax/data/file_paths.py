@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from mmjax import errors
 from mmjax.errors import ConfigError
 
 # Number of a caption behind a path, as in Flickr8k's `dog.jpg#0`.
@@ -50,6 +51,25 @@ def locate(
       f'files, for example --images={folder}'
     )
   return real.removeprefix(inside), real
+
+
+def read_bytes(path: str | os.PathLike, kind: str) -> bytes:
+  """Reads a file that a person names.
+
+  Args:
+    path: path of the file, relative to the current folder.
+    kind: what it is, for the message, such as 'image'.
+
+  Raises:
+    ConfigError: if it can't be read; it has the whole path.
+  """
+  try:
+    return pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise ConfigError(
+      f'{path}: cannot read this {kind}, {errors.reason(error)}: '
+      f'{os.path.abspath(path)}'
+    ) from error
 
 
 def _make_elsewhere_error(root: str, name: str, folder: str) -> ConfigError:

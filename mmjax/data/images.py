@@ -7,7 +7,6 @@ which features do on the device.
 import io
 import math
 import os
-import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,7 @@ import PIL.ImageOps
 import simplejpeg
 from jaxtyping import Float32, UInt8
 
-from mmjax.data import git_pointers, image_depth
+from mmjax.data import file_paths, git_pointers, image_depth
 from mmjax.errors import ConfigError
 
 # Endings of the files that are read as images, by Pillow.
@@ -185,13 +184,13 @@ def to_array(image: Any) -> UInt8[np.ndarray, 'H W 3']:
     uint8 [H, W, 3].
 
   Raises:
-    OSError: if the file can't be read.
-    ConfigError: if the file is not a readable image, naming it, or an array has
-      another shape or type.
+    ConfigError: if the file can't be read or is not an image, naming it, or an
+      array has another shape or type.
   """
   if isinstance(image, str | os.PathLike):
+    data = file_paths.read_bytes(image, 'image')
     try:
-      return decode(pathlib.Path(image).read_bytes())
+      return decode(data)
     except ConfigError as error:
       raise ConfigError(f'{image}: {error}') from error
   if isinstance(image, PIL.Image.Image):

@@ -166,8 +166,7 @@ class Preprocessor:
 
     Raises:
       ConfigError: if there is no value or no such feature, a value is not of
-        its kind, or the lists differ in length.
-      OSError: if a file can't be read.
+        its kind, a file can't be read, or the lists differ in length.
     """
     by_name = {
       name: [self[name].prepare(value) for value in _as_list(value)]

@@ -263,3 +263,10 @@ def test_a_jpeg_is_decoded_no_smaller_than_asked(least, shape):
   assert np.abs(small[1:-1, 1:-1] - wanted[1:-1, 1:-1]).max() < 8
   turned = encode(image, 'JPEG', quality=95, exif=make_exif(6))
   assert images.decode(turned, least[::-1]).shape == (*shape[::-1], 3)
+
+
+def test_a_missing_file_is_named_with_its_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  message = f'^no/cat.png: .*image, no such file .*: {tmp_path}/no/cat.png$'
+  with pytest.raises(ConfigError, match=message):
+    images.to_array('no/cat.png')

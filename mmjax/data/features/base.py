@@ -280,8 +280,7 @@ class Feature:
     """Makes the arrays of what a person passes, such as a file's path.
 
     Raises:
-      ConfigError: if it is not of this kind.
-      OSError: if a file can't be read.
+      ConfigError: if it is not of this kind, or a file can't be read.
     """
     raise NotImplementedError
 

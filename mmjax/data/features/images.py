@@ -9,7 +9,7 @@ import numpy as np
 from etils import epy
 
 from mmjax.data import augment as augmentations
-from mmjax.data import contact_sheet
+from mmjax.data import contact_sheet, file_paths
 from mmjax.data import images as image_files
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
@@ -326,12 +326,19 @@ def draw_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
   return np.concatenate(rows)
 
 
-def read_file(value: Any) -> bytes | None:
-  """Reads the bytes of a path; None for anything but a path."""
+def read_file(value: Any, kind: str) -> bytes | None:
+  """Reads the bytes of a path; None for anything but a path.
+
+  Args:
+    value: what a person passes.
+    kind: what it is, for the message.
+
+  Raises:
+    ConfigError: if it is the path of a file that can't be read.
+  """
   if not isinstance(value, str | os.PathLike):
     return None
-  with open(value, 'rb') as file:
-    return file.read()
+  return file_paths.read_bytes(value, kind)
 
 
 def _describe_wrong(value: Any, legal: str) -> str:

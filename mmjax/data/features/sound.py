@@ -79,10 +79,11 @@ class Sound(base.Feature):
     """Reads float32 [N] at `rate` of a path, bytes, or floats [N] at `rate`.
 
     Raises:
-      ConfigError: if it is neither, or can't be decoded.
-      OSError: if a file can't be read.
+      ConfigError: if it is neither, or can't be read or decoded.
     """
-    data = value if isinstance(value, bytes) else images.read_file(value)
+    data = (
+      value if isinstance(value, bytes) else images.read_file(value, 'sound')
+    )
     if data is not None:
       try:
         return audio.resample(*audio.decode(data), self.rate)

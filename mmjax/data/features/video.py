@@ -54,7 +54,9 @@ class Video(images.Images):
 
   def prepare(self, value: Any) -> base.Example:
     """Makes the arrays of a file's path, bytes, or a list of images."""
-    data = value if isinstance(value, bytes) else images.read_file(value)
+    data = (
+      value if isinstance(value, bytes) else images.read_file(value, 'video')
+    )
     if data is not None:
       try:
         frames = decode_frames([data])
