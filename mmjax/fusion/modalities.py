@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import nn as mnn
 from mmjax import ops
@@ -65,13 +67,13 @@ def _check(tokens: Mapping[str, Tokens]) -> None:
   """Refuses what is not a dict of `Tokens` of the same examples."""
   if not isinstance(tokens, Mapping):
     raise ConfigError(
-      f'a fusion got a {type(tokens).__name__}; pass a dict of Tokens by '
+      f'a fusion got {_describe(tokens)}; pass a dict of Tokens by '
       "modality, such as {'image': Tokens.of(array)}"
     )
   for name, one in tokens.items():
     if not isinstance(one, Tokens):
       raise ConfigError(
-        f'a fusion got {name!r} as a {type(one).__name__}; pass '
+        f'a fusion got {name!r} as {_describe(one)}; pass '
         'mmjax.types.Tokens.of(array)'
       )
   sizes = {name: len(one.mask) for name, one in tokens.items()}
@@ -80,6 +82,14 @@ def _check(tokens: Mapping[str, Tokens]) -> None:
       f'modalities have different numbers of examples, {sizes}; pass the same '
       'examples of each, absent ones with a mask that is False'
     )
+
+
+def _describe(value: Any) -> str:
+  """What a value is, for a message."""
+  if isinstance(value, jax.Array | np.ndarray):
+    kind = 'JAX' if isinstance(value, jax.Array) else 'NumPy'
+    return f'a {kind} array {list(value.shape)}'
+  return f'a {type(value).__name__}'
 
 
 def is_present(tokens: Tokens) -> Array:

@@ -73,9 +73,10 @@ def check(
       raise ConfigError(
         f'tasks.{name}: {type(objective).__name__} is {whole:.4g} on a whole '
         f'batch, but {split:.4g} on the {program.mesh.size} devices of '
-        "mesh.style='pmap': where axis_name is set, it must gather what it "
-        'needs of the other devices, as the one in docs/bring_your_own.md '
-        "does; or use mesh.style='pjit'"
+        "mesh.style='pmap': where axis_name is set, its arrays are those of "
+        'one device; compare them with those of all devices, '
+        'mmjax.parallel.collectives.gather(array, axis_name), or use '
+        "mesh.style='pjit'"
       )
 
 

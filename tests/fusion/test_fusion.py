@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from mmjax import fusion
+from mmjax.errors import ConfigError
+from mmjax.fusion import modalities
 from mmjax.types import Tokens
 from tests.fusion.every_fusion import make_tokens
 
@@ -48,3 +50,11 @@ def test_concatenation_without_blocks_by_hand():
   out = module.apply({'params': params}, given, train=False)
   # (4, 0) is normalised to (1, -1); epsilon is 1e-6 beside a variance of 4.
   np.testing.assert_allclose(out.pooled, [[1, 4]], rtol=1e-6)
+
+
+def test_arrays_in_place_of_tokens_are_called_arrays():
+  array = jnp.zeros((2, 3, 5))
+  with pytest.raises(ConfigError, match=r'got a JAX array \[2, 3, 5\]; pass a'):
+    modalities.sort_names(array)
+  with pytest.raises(ConfigError, match=r"'x' as a NumPy array \[2, 3, 5\]"):
+    modalities.sort_names({'x': np.asarray(array)})

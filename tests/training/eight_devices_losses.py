@@ -75,7 +75,7 @@ def train(tmp_path):
 def test_a_loss_that_ignores_the_other_devices_is_refused(train):
   message = (
     r'tasks\.own: Compares is [\d.]+ on a whole batch, but [\d.]+ on the 8 '
-    r"devices of mesh\.style='pmap': where axis_name is set, it must gather"
+    r"devices of mesh\.style='pmap': where axis_name is set, its arrays are"
   )
   with pytest.raises(ConfigError, match=message):
     train(Compares(gathers=False))
