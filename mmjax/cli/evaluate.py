@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
     (name if i == 0 else '', *row)
     for i, row in enumerate(evaluating.iterate_table(results, args.split))
   )
-  notes = [*results.notes, *_note_flags(args, model, results)]
+  notes = _list_notes(args, model, source, results)
   for note in notes:
     print(f'note: {note}')
   if output is not None:
@@ -135,9 +135,13 @@ def _read_classes(text: str | None) -> tuple[str, ...]:
   return classes
 
 
-def _note_flags(args: argparse.Namespace, model, results) -> list[str]:
-  """Notes about what a reader of the results may not expect."""
-  notes = []
+def _list_notes(args: argparse.Namespace, model, source, results) -> list[str]:
+  """How many records there were, and what a reader may not expect."""
+  notes = [
+    f'{results.number:,} of the {len(source):,} records of {args.data}, '
+    f'{args.split!r}',
+    *results.notes,
+  ]
   is_measured = any(name.startswith('zero_shot/') for name in results.values)
   if args.template and not is_measured:
     notes.append(
@@ -164,6 +168,7 @@ def _write(
     'model': model.describe(),
     'data': options.data,
     'split': options.split,
+    'records': results.number,
     'results': dict(results.values),
     'notes': list(notes),
   }

@@ -36,6 +36,7 @@ class ForeignReader:
 
   Attributes:
     schema: fields of the records.
+    classes: names of the classes of fields, and of metadata as 'metadata/NAME'.
   """
 
   def __init__(self, features: Any, fields: Mapping[str, str], split: str):
@@ -71,6 +72,13 @@ class ForeignReader:
       key for key in features if key not in mapped and _is_scalar(features[key])
     ]
     self._labels = _find_labels(features, [*self._paths.values(), *self._extra])
+    places = {path: f'metadata/{path}' for path in self._extra}
+    places |= {self._paths[field]: field for field in self._kinds}
+    self.classes = {
+      places[path]: [name.replace('_', ' ') for name in labels.names]
+      for path, labels in self._labels.items()
+      if path in places
+    }
     keys = mapped | set(self._extra)
     large = {
       self._paths[field].split('/')[0]

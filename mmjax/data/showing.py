@@ -60,7 +60,10 @@ def show(
   ]
   lines = [f'{name} in {probe.folder}']
   lines += [f'  {line}' for line in info.description.splitlines()]
-  lines += [f'  fields: {", ".join(kinds)}', *descriptions]
+  lines.append(f'  fields: {", ".join(kinds)}')
+  if names := source.list_metadata():
+    lines.append(f'  metadata: {", ".join(names)}')
+  lines += descriptions
   lines.append(f'first records of {split}:')
   for i in range(min(_QUOTED_ROWS, len(source))):
     lines += [

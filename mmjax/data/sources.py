@@ -19,6 +19,7 @@ from collections.abc import (
   Mapping,
   Sequence,
 )
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,14 @@ class Source:
     folder: folder of the prepared data set; None for records in memory.
     kinds: kind of each field that the records may have.
     complete: names of the fields that every record is known to have.
+    classes: names of the classes of a field, or of 'metadata/NAME', where the
+      data set has a list of them.
   """
 
   folder: pathlib.Path | None = None
   kinds: Mapping[str, str] = records.STANDARD
   complete: Collection[str] = frozenset()
+  classes: Mapping[str, Sequence[str]] = MappingProxyType({})
 
   def __len__(self) -> int:
     raise NotImplementedError
@@ -62,6 +66,10 @@ class Source:
   def iterate_small(self) -> Iterator[Record]:
     """Yields all records in order, perhaps without large fields."""
     return (self.read_small(i) for i in range(len(self)))
+
+  def list_metadata(self) -> list[str]:
+    """Names of the metadata fields that records have."""
+    return sorted({n for row in self.iterate_small() for n in row['metadata']})
 
   def count_answers(self, field: str = 'questions') -> collections.Counter:
     """Counts how often each answer occurs in the records' questions."""
@@ -112,6 +120,7 @@ class PreparedSource(Source):
     self._data = data
     self.folder = data.folder
     self.kinds, self.complete = data.schema.kinds, data.schema.complete
+    self.classes = data.classes
 
   def __len__(self) -> int:
     return len(self._data)
@@ -143,7 +152,7 @@ class Subset(Source):
     self._source = source
     self._indices = np.asarray(indices, np.int64)
     self.folder, self.kinds = source.folder, source.kinds
-    self.complete = source.complete
+    self.complete, self.classes = source.complete, source.classes
 
   def __len__(self) -> int:
     return len(self._indices)
@@ -166,7 +175,7 @@ class QuestionsView(Source):
     self._source = source
     self._field = field
     self.folder, self.kinds = source.folder, source.kinds
-    self.complete = source.complete
+    self.complete, self.classes = source.complete, source.classes
     places = [
       (index, number)
       for index, record in enumerate(source.iterate_small())

@@ -30,6 +30,7 @@ class TfdsRecords:
     folder: folder of the prepared version, with dataset_info.json.
     split: the requested split, in TFDS's notation.
     schema: fields of the records.
+    classes: names of classes, as of `sources.Source`.
   """
 
   def __init__(
@@ -68,7 +69,7 @@ class TfdsRecords:
       self._reader = foreign_records.ForeignReader(
         builder.info.features, self._fields, split
       )
-    self.schema = self._reader.schema
+    self.schema, self.classes = self._reader.schema, self._reader.classes
 
   @classmethod
   def open(
@@ -133,7 +134,7 @@ class _Reader:
   """Reads the examples of a data set that mmjax wrote."""
 
   def __init__(self, schema: records.Schema):
-    self.schema = schema
+    self.schema, self.classes = schema, {}
     self._features = schema.make_tfds_features()
     self._small = schema.make_tfds_features(large=False)
     self._decoders = schema.make_decoders()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, features, preprocess, sources
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 from mmjax.evaluators import spread
 from mmjax.metrics import retrieval
 from mmjax.types import Batch, Params
@@ -78,7 +78,7 @@ class Retrieval:
 
     Raises:
       ConfigError: if no record has the first feature, or none of these the
-        second.
+        second; or if none has `gallery_by`.
     """
     first, second = self._features
     queries, having = self._embed_records(params, first)
@@ -98,6 +98,13 @@ class Retrieval:
     for i in map(int, having):
       metadata = self._source.read_small(i)['metadata']
       galleries[str(metadata.get(self._gallery_by))].append(i)
+    if self._gallery_by and set(galleries) == {'None'}:
+      names = self._source.list_metadata()
+      raise ConfigError(
+        f'gallery_by={self._gallery_by!r} is not in the metadata of the '
+        f'records, which has {", ".join(names) or "nothing"}'
+        f'{suggest(self._gallery_by, names)}'
+      )
     totals = collections.Counter()
     for members in galleries.values():
       for key, value in self._gallery_metrics(members, queries, items, owners):

@@ -53,12 +53,14 @@ class Results:
   """What was measured.
 
   Attributes:
+    number: number of records.
     values: numbers by name, such as 'retrieval/mean_r1'.
     rows: what the table shows of them.
     sheets: images of examples by the evaluator's name.
     notes: what was not measured, and why; and settings to report.
   """
 
+  number: int
   values: Mapping[str, float]
   rows: Sequence[tasks.ReportRow]
   sheets: Mapping[str, Image.Image]
@@ -105,7 +107,13 @@ def evaluate(
     notes += measure.notes
   if not values:
     raise ConfigError('\n'.join(refused))
-  return Results(values, list(dict.fromkeys(rows)), sheets, [*notes, *refused])
+  return Results(
+    min(options.num_examples or len(source), len(source)),
+    values,
+    list(dict.fromkeys(rows)),
+    sheets,
+    [*notes, *refused],
+  )
 
 
 def find(

@@ -50,7 +50,8 @@ def make(
   Args:
     source: records.
     field: field of the class.
-    classes: names of the classes; empty for those of all records.
+    classes: names of the classes; empty for those that the data set lists, else
+      those of the records.
     num_examples: number of records that are measured, from the first; 0 for
       all.
 
@@ -61,16 +62,14 @@ def make(
   feature = features.Category(name='target', field=field)
   if not field.startswith('metadata/') and field not in source.kinds:
     raise ConfigError(
-      f'--target={field}: the data set has {", ".join(source.kinds)}; name a '
-      'field of the metadata as metadata/NAME'
+      f'--target={field}: the data set has {", ".join(source.kinds)}; '
+      f'{_list_metadata(source, field)}'
     )
   feeds.check_fields({'target': feature}, source)
   counts: collections.Counter = collections.Counter()
-  metadata: set[str] = set()
   measured: collections.Counter = collections.Counter()
   for number, record in enumerate(source.iterate_small()):
     names = feature.get(record) or []
-    metadata.update(f'metadata/{name}' for name in record['metadata'])
     if len(names) > 1:
       raise ConfigError(
         f'--target={field}: the record {record["id"]!r} has the classes '
@@ -79,13 +78,12 @@ def make(
     counts.update(names)
     if not num_examples or number < num_examples:
       measured.update(names)
-  if not counts and field not in source.kinds and field not in metadata:
+  if not counts and field not in source.kinds:
     raise ConfigError(
-      f'--target={field}: no record has that, but '
-      f'{", ".join(sorted(metadata)) or "no metadata"}'
-      f'{suggest(field, metadata)}'
+      f'--target={field}: no record has that; {_list_metadata(source, field)}'
     )
-  chosen = tuple(classes) or tuple(sorted(counts))
+  listed = source.classes.get(field) or sorted(counts)
+  chosen = tuple(classes) or tuple(listed)
   if len(chosen) < 2:
     raise ConfigError(
       f'--target={field}: the records have {", ".join(chosen) or "no class"}; '
@@ -97,6 +95,33 @@ def make(
       f'none is one of the {len(chosen)} classes {_list(chosen)}'
     )
   return dataclasses.replace(feature, classes=chosen)
+
+
+def describe_origin(
+  source: sources.Source, field: str, classes: Sequence[str]
+) -> str:
+  """Says where the classes of `make` come from, for a note.
+
+  Args:
+    source: records.
+    field: field of the class.
+    classes: names of the classes that were asked for; empty for none.
+  """
+  if classes:
+    return 'of --classes'
+  if source.classes.get(field):
+    return 'which the data set lists'
+  return 'those of the records of this split alone (--classes names others)'
+
+
+def _list_metadata(source: sources.Source, field: str) -> str:
+  """The metadata fields that there are, and the one that may be meant."""
+  names = source.list_metadata()
+  listed = f'{", ".join(names) or "nothing"} (written metadata/NAME)'
+  # Names alone: the prefix would make all of them alike.
+  return f'the metadata has {listed}' + suggest(
+    field.removeprefix('metadata/'), names
+  )
 
 
 def note_other_classes(

@@ -80,7 +80,9 @@ def make(
     {NAME: evaluator},
     targets.make_report_rows(NAME, field, 'right (zero-shot)'),
     (
-      f'{len(target.classes)} classes, described by {shown} (--template)',
+      f'{len(target.classes)} classes, '
+      f'{targets.describe_origin(source, field, options.classes)}; described '
+      f'by {shown} (--template)',
       *targets.note_other_classes(source, target, options.num_examples),
     ),
   )

@@ -129,6 +129,7 @@ def test_columns_of_all_kinds(tmp_path, format):
   )
   assert 'fields: captions (text), said (sound), seen (video), age (' in shown
   assert '6 with said; 6 with seen; 6 with age; 6 with place' in shown
+  assert 'metadata: rest' in shown
   assert 'age: ' in shown
   assert PIL.Image.open(tmp_path / 'sheet.png').width > 500
 

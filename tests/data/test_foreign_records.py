@@ -104,6 +104,10 @@ def test_the_kind_is_that_of_the_feature(data_dir):
   np.testing.assert_array_equal(fields['heart'], [[0, 1], [2, 3], [4, 5]])
   np.testing.assert_array_equal(fields['labels'], [1, 2])
   assert fields['kind'] == ['a b'] and fields['tags'] == ['2', '0']
+  assert source.classes == {'kind': ['a b', 'c'], 'tags': ['0', '1', '2']}
+  assert read(data_dir, age='years')[0].classes == {
+    'metadata/breed': ['a b', 'c']
+  }
   (texts,) = source.iterate_small()
   assert set(texts['fields']) == {'age', 'kind', 'tags'}
 

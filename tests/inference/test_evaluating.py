@@ -52,9 +52,12 @@ def test_an_evaluation_is_not_a_run(data_dir, capsys):
 
 
 @pytest.mark.parametrize('name', ['clip', 'siglip2', 'blip_matches'])
-def test_an_encoder_of_both_retrieves_and_classifies(name, data_dir):
+def test_an_encoder_of_both_retrieves_and_classifies(name, data_dir, capsys):
   target, template = '--target=metadata/color', '--template=a {}'
   values = evaluate(name, data_dir, target, template)
+  notes = capsys.readouterr().out
+  assert "note: 3 of the 3 records of colors, 'test'\n" in notes
+  assert 'note: 3 classes, those of the records of this split alone' in notes
   model = pretrained.load(GOLDEN / name)
   names = sorted(COLORS)
   images = model.encode_image([str(data_dir / f'{n}.png') for n in names])
@@ -81,8 +84,12 @@ def test_a_writer_writes(name, number, data_dir):
   [
     ('clip --task=zero_shto', "did you mean 'zero_shot'?"),
     ('clip --task=zero_shot', 'has no category; choose what to predict'),
-    ('clip --target=metadata/colour', "did you mean 'metadata/color'?"),
-    ('clip --target=color', 'as metadata/NAME'),
+    ('clip --target=metadata/colour', "did you mean 'color'?"),
+    (
+      'clip --target=color',
+      'the metadata has color, file (written metadata/NAME); did',
+    ),
+    ('clip --gallery_by=colour', 'which has color, file; did you mean'),
     (
       'clip --target=metadata/color --classes=x,y',
       "is one of the 2 classes 'x'",

@@ -162,8 +162,8 @@ class Feature:
     """
     if not self.field_name.startswith('metadata/'):
       return ''
-    names = {n for row in source.iterate_small() for n in row['metadata']}
-    return f'; their metadata have {", ".join(sorted(names)) or "nothing"}'
+    names = source.list_metadata()
+    return f'; their metadata have {", ".join(names) or "nothing"}'
 
   @property
   def is_fitted(self) -> bool:
