@@ -152,6 +152,7 @@ class SpectrogramTransformer(tower.Tower):
     mlp_dim: hidden size of the MLPs.
     patch_size: side of a patch, in bands and in frames.
     strides: bands and frames from one patch to the next.
+    num_bands: M, of a spectrogram.
     tokens: names of the learned tokens before the patches; their mean is the
       summary, without them that of the patches.
     final_norm: whether tokens are normalised after the stack.
@@ -169,6 +170,7 @@ class SpectrogramTransformer(tower.Tower):
   mlp_dim: Size
   patch_size: Size = 16
   strides: tuple[int, int] = (10, 10)
+  num_bands: Size = 128
   tokens: Sequence[str] = ('class_token', 'distillation_token')
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -197,8 +199,8 @@ class SpectrogramTransformer(tower.Tower):
     """Encodes spectrograms.
 
     Args:
-      spectrogram: [B, F, M] floats, such as `mmjax.ops.log_fbank` gives; F and
-        M are those that the parameters were made for.
+      spectrogram: [B, F, M] floats, such as `mmjax.ops.log_fbank` gives; F is
+        that which the parameters were made for.
       mask: [B], or [B, F] of the frames, True where there is sound; None means
         everywhere. Of an example with any sound, all tokens are real, since its
         padding is a part of the fixed length.
@@ -210,7 +212,8 @@ class SpectrogramTransformer(tower.Tower):
       Tokens: values [B, N, D], the learned ones, then patches, low bands first.
 
     Raises:
-      ConfigError: if a patch is larger than the spectrogram.
+      ConfigError: if M is not `num_bands`, F makes another number of patches
+        than there are positions, or a patch is larger than the spectrogram.
     """
     x, mask = self.embed(spectrogram, mask, visible=visible, train=train)
     x = self.stack(x, mask, train=train)
@@ -235,6 +238,11 @@ class SpectrogramTransformer(tower.Tower):
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
     ops.check_mask(mask, spectrogram, 'spectrograms', 'B', 'B F')
+    if spectrogram.shape[2] != self.num_bands:
+      raise ConfigError(
+        f'a spectrogram has {spectrogram.shape[2]} bands, but num_bands is '
+        f'{self.num_bands}; make them equal'
+      )
     x = self.patches(ops.zero_masked(spectrogram, mask))
     if visible is not None:
       x = ops.take_patches(x, visible, front=len(self.tokens))
@@ -295,7 +303,18 @@ class SpectrogramPatches(nn.Module):
       for name in self.tokens
     ]
     x = jnp.concatenate([*learned, x], axis=1)  # [B, N, D]
+    self._check_length(spectrogram.shape[1], x.shape[1])
     return x + self._make_table('position_table', x.shape[1])
+
+  def _check_length(self, frames: int, length: int) -> None:
+    if not self.has_variable('params', 'position_table'):
+      return
+    table = nn.meta.unbox(self.get_variable('params', 'position_table'))
+    if len(table) != length:
+      raise ConfigError(
+        f'{frames} frames make {length} tokens, but there are {len(table)} '
+        'positions; cut or pad the spectrogram to the frames of training'
+      )
 
   def _make_table(self, name: str, length: int) -> Array:
     table = self.param(

@@ -1,6 +1,7 @@
 """The video transformer with divided space-time attention."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +28,8 @@ class DividedVideoTransformer(tower.Tower):
     depth: number of blocks.
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
+    position_grid: rows and columns of the positions in space, which are brought
+      to a frame's grid where that differs; None for square frames of one size.
     pooling: 'mean', 'first' or 'attention'.
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.DividedBlock`.
@@ -43,6 +46,7 @@ class DividedVideoTransformer(tower.Tower):
   depth: int
   num_heads: Size
   mlp_dim: Size
+  position_grid: Sequence[int] | None = None
   pooling: str = 'mean'
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -53,7 +57,9 @@ class DividedVideoTransformer(tower.Tower):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.patches = FramePatches(self.patch_size, self.width, self.dtype)
+    self.patches = FramePatches(
+      self.patch_size, self.width, self.position_grid, self.dtype
+    )
     self.setup_tower(
       initial_norm=False, stack=mnn.DividedStack, frames=self.num_frames
     )
@@ -64,8 +70,7 @@ class DividedVideoTransformer(tower.Tower):
     """Encodes videos.
 
     Args:
-      videos: [B, F, H, W, C] floats; H and W are those that the parameters were
-        made for.
+      videos: [B, F, H, W, C] floats.
       mask: [B, F], True where a frame is real, or [B], True where there is a
         video; None means everywhere.
       train: whether dropout is on.
@@ -76,7 +81,8 @@ class DividedVideoTransformer(tower.Tower):
 
     Raises:
       ConfigError: if videos are not floats, have another number of frames, or
-        patches don't fill them, or `pooling` is unknown.
+        patches don't fill them or are others than those of the positions, or
+        `pooling` is unknown.
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -99,11 +105,13 @@ class FramePatches(nn.Module):
   Attributes:
     patch_size: side of a patch in pixels.
     width: number of features D.
+    position_grid: as of `DividedVideoTransformer`.
     dtype: dtype of the computation.
   """
 
   patch_size: Size
   width: Size
+  position_grid: Sequence[int] | None
   dtype: Any
 
   @nn.compact
@@ -121,9 +129,16 @@ class FramePatches(nn.Module):
       name='projection',
     )(x)
     number = x.shape[1] // frames  # P
+    rows, columns = (side // self.patch_size for side in videos.shape[2:4])
+    known = None
+    if self.has_variable('params', 'space'):
+      known = len(nn.meta.unbox(self.get_variable('params', 'space'))['table'])
+    grid = mnn.choose_grid(rows, columns, self.position_grid, known)
     table = lambda name, length: mnn.Positions(
       self.width, length, dtype=self.dtype, name=name
     )(length)
-    over_space = jnp.tile(table('space', number), (1, frames, 1))
+    space = table('space', math.prod(grid))  # [1, P, D]
+    space = mnn.fit_positions(space, grid, rows, columns)
+    over_space = jnp.tile(space, (1, frames, 1))
     over_time = jnp.repeat(table('time', frames), number, axis=1)
     return x + over_space + over_time

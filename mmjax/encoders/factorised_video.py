@@ -1,6 +1,6 @@
 """The video transformer that is factorised into space and time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +26,7 @@ class FactorisedVideoTransformer(nn.Module):
     mlp_dim: hidden size of the MLPs.
     time_depth: number of blocks over time.
     max_length: most tubelets in a row in time, the size of the position table.
+    position_grid: as of `ViT`, of the tubelets of a time.
     pooling: 'mean', 'first' or 'attention', over space and over time.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tubelets, and on the summaries over space.
@@ -43,6 +44,7 @@ class FactorisedVideoTransformer(nn.Module):
   mlp_dim: Size
   time_depth: int = 4
   max_length: Size = 64
+  position_grid: Sequence[int] | None = None
   pooling: str = 'mean'
   block: Mapping[str, Any] | None = None
   dropout: DropRate = 0.0
@@ -65,7 +67,13 @@ class FactorisedVideoTransformer(nn.Module):
       'dtype': self.dtype,
     }
     # Without a parent, so that it becomes a part of the frames' encoder.
-    image = vit.ViT(self.patch_size, depth=self.depth, **alike, parent=None)
+    image = vit.ViT(
+      self.patch_size,
+      depth=self.depth,
+      position_grid=self.position_grid,
+      **alike,
+      parent=None,
+    )
     self.over_time = frames.FrameEncoder(
       image,
       depth=self.time_depth,
@@ -80,8 +88,7 @@ class FactorisedVideoTransformer(nn.Module):
     """Encodes videos.
 
     Args:
-      videos: [B, F, H, W, C] floats; H and W are those that the parameters were
-        made for.
+      videos: [B, F, H, W, C] floats.
       mask: [B, F], True where a frame is real, or [B], True where there is a
         video; None means everywhere. A tubelet is real if one of its frames is.
       train: whether dropout is on.
@@ -90,8 +97,9 @@ class FactorisedVideoTransformer(nn.Module):
       Tokens: values [B, N, D], N = F / tubelet_size.
 
     Raises:
-      ConfigError: if videos are not floats, tubelets don't fill them, N is more
-        than `max_length`, or `pooling` is unknown.
+      ConfigError: if videos are not floats, tubelets don't fill them or are
+        others than those of the positions, N is more than `max_length`, or
+        `pooling` is unknown.
     """
     return self.over_time(videos, mask, train=train)
 

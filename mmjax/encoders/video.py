@@ -80,7 +80,8 @@ class VideoTransformer(tower.Tower):
     """Encodes videos.
 
     Args:
-      videos: [B, F, H, W, C] floats.
+      videos: [B, F, H, W, C] floats; H and W are those that the parameters were
+        trained with, which no parameter says: of others, positions mean others.
       mask: [B, F], True where a frame is real, or [B], True where there is a
         video; None means everywhere. A tubelet is real if one of its frames is.
       train: whether dropout is on.

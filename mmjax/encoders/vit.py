@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -35,7 +34,7 @@ class ViT(tower.Tower):
     positions: 'learned', 'sincos2d' or 'none'.
     position_grid: rows and columns of a learned position table that is brought
       to an image's grid where that differs (DINOv2, Oquab et al. 2023); None
-      for a table that fits one size alone.
+      for a table of square images of one size.
     position_resize: how it is resized: 'bicubic' (DINOv2) or
       'bicubic_antialiased' (DINOv2 with registers).
     class_token: whether a learned token goes before the patches.
@@ -132,8 +131,9 @@ class ViT(tower.Tower):
 
     Raises:
       ConfigError: if the images are not floats, the patch size doesn't divide
-        them, `positions`, `position_resize` or `pooling` is unknown, or patches
-        are masked without a mask token.
+        them, they have other patches than the table of positions, or are not
+        square without `position_grid`, `positions`, `position_resize` or
+        `pooling` is unknown, or patches are masked without a mask token.
     """
     x, mask = self.embed(
       images, mask, masked=masked, visible=visible, train=train
@@ -195,7 +195,7 @@ class PatchEmbedding(nn.Module):
     width: number of features D.
     positions: 'learned', 'sincos2d' or 'none'.
     position_grid: rows and columns of a learned position table that is brought
-      to an image's grid; None for a table that fits one size alone.
+      to an image's grid; None for a table of square images of one size.
     position_resize: 'bicubic' or 'bicubic_antialiased'.
     class_token: whether a learned token goes first.
     registers: number of learned tokens after the class token.
@@ -275,7 +275,7 @@ class PatchEmbedding(nn.Module):
 
   def _add_positions(self, x: Array, rows: int, columns: int) -> Array:
     if self.positions == 'learned':
-      return x + self._make_positions(x.shape[1], rows, columns)
+      return x + self._make_positions(rows, columns)
     if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
       return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
@@ -285,41 +285,26 @@ class PatchEmbedding(nn.Module):
       )
     return x
 
-  def _make_positions(self, length: int, rows: int, columns: int) -> Array:
+  def _make_positions(self, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
-    if self.position_grid is None:
-      self._check_length(length)
-      return self._make_table('positions_table', length)
     if self.position_resize not in _RESIZES:
       raise ConfigError(
         f'position_resize {self.position_resize!r} is unknown; use one of '
         f'{_RESIZES}'
       )
-    grid, front = tuple(self.position_grid), int(self.class_token)
-    table = self._make_table('positions_table', front + math.prod(grid))
-    if grid == (rows, columns):
-      return table
-    patches = ops.resize_positions(
-      table[0, front:].reshape(*grid, self.width),
+    front, number = int(self.class_token), None
+    if self.has_variable('params', 'positions_table'):
+      table = nn.meta.unbox(self.get_variable('params', 'positions_table'))
+      number = len(table) - front
+    grid = mnn.choose_grid(rows, columns, self.position_grid, number)
+    return mnn.fit_positions(
+      self._make_table('positions_table', front + math.prod(grid)),
+      grid,
       rows,
       columns,
+      front=front,
       antialias=self.position_resize == 'bicubic_antialiased',
     )
-    patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
-    return jnp.concatenate([table[:, :front], patches], axis=1)
-
-  def _check_length(self, length: int) -> None:
-    if not self.has_variable('params', 'positions_table'):
-      return
-    table = nn.meta.unbox(self.get_variable('params', 'positions_table'))
-    if len(table) != length:
-      front = int(self.class_token)
-      side = math.isqrt(len(table) - front)
-      raise ConfigError(
-        f'the images have {length - front} patches, the table of positions '
-        f'{len(table) - front}; give images of the same size, or set '
-        f'position_grid=({side}, {side}), which resizes the table'
-      )
 
   def _make_table(self, name: str, length: int) -> Array:
     table = self.param(

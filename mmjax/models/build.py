@@ -164,17 +164,7 @@ def _build_encoder(
   spectrogram = settings.pop('spectrogram', None)
   if spectrogram is not None and part != 'sound':
     raise ConfigError(f'{path}.spectrogram is for sounds only; remove it')
-  length = getattr(read[0], 'length', 0)
-  more: dict[str, Any] = {}
-  if part == 'text' and length:
-    more['max_length'] = length
-  if part == 'video':
-    more['num_frames'] = read[0].number
-  more['category_sizes'] = tuple(
-    len(feature.classes or (0, 1))
-    for feature in read
-    if feature.kind == 'category' and not feature.multi_label
-  )
+  more = _describe_inputs(read, part, spectrogram or {})
   if isinstance(settings.get('image'), Mapping):
     # The encoder of a video's frames.
     inner = _build_part(
@@ -201,6 +191,27 @@ def _build_encoder(
     {},
     {'sample_rate': read[0].rate, 'encoder': encoder},
   )
+
+
+def _describe_inputs(
+  read: Sequence['Feature'], part: str, spectrogram: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The settings of an encoder that its inputs determine."""
+  out: dict[str, Any] = {}
+  length = getattr(read[0], 'length', 0)
+  if part == 'text' and length:
+    out['max_length'] = length
+  if part == 'video':
+    out['num_frames'] = read[0].number
+  if part == 'sound':
+    bands = encoders.FromSamples.num_mels
+    out['num_bands'] = spectrogram.get('num_mels', bands)
+  out['category_sizes'] = tuple(
+    len(feature.classes or (0, 1))
+    for feature in read
+    if feature.kind == 'category' and not feature.multi_label
+  )
+  return out
 
 
 def _check_kind(

@@ -23,7 +23,7 @@ from mmjax.nn.modulation import Modulation, SharedModulation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.numbers import NumberEmbedding
 from mmjax.nn.pooling import AttentionPool, pool
-from mmjax.nn.positions import Positions
+from mmjax.nn.positions import Positions, choose_grid, fit_positions
 from mmjax.nn.query_transformer import QueryTransformer
 from mmjax.nn.relative import RelativePositions
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
@@ -64,7 +64,9 @@ __all__ = [
   'Visible',
   'activation',
   'check_ids',
+  'choose_grid',
   'empty_cache',
+  'fit_positions',
   'make_head',
   'make_norm',
   'pool',

@@ -1,7 +1,10 @@
-"""Positions of the tokens of a sequence."""
+"""Positions of the tokens of a sequence, and of patches on a grid."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -54,3 +57,79 @@ class Positions(nn.Module):
         jnp.float32,
       )
     return table[None, :length].astype(self.dtype)
+
+
+def choose_grid(
+  rows: int,
+  columns: int,
+  grid: Sequence[int] | None,
+  number: int | None = None,
+) -> tuple[int, int]:
+  """Rows and columns of a learned table of positions of patches.
+
+  The table is [N, D], and does not say of how many rows its N patches are.
+  Without `grid` they are a square, so that others of as many patches are not
+  taken for it.
+
+  Args:
+    rows: number of rows of the patches at hand.
+    columns: number of their columns.
+    grid: the setting `position_grid`; None for a table of a square that fits
+      one size alone.
+    number: N, of the table that there is; None for a new one.
+
+  Raises:
+    ConfigError: if the patches are not those of the table.
+  """
+  if grid is not None:
+    return tuple(grid)
+  if number is None and rows != columns:
+    raise ConfigError(
+      f'there are {rows} x {columns} patches, but a table of positions is of '
+      f'as many rows as columns; set position_grid=({rows}, {columns})'
+    )
+  if number is not None and (rows != columns or rows * columns != number):
+    side = math.isqrt(number)
+    is_square = side * side == number
+    own = f'({side}, {side})' if is_square else 'its rows and columns'
+    raise ConfigError(
+      f'there are {rows} x {columns} patches, but the table of positions is of '
+      f'{f"{side} x {side}" if is_square else f"{number}, not of a square"}; '
+      f'give images of the same size, or set position_grid={own}, which '
+      'resizes the table'
+    )
+  return rows, columns
+
+
+def fit_positions(
+  table: Array,
+  grid: tuple[int, int],
+  rows: int,
+  columns: int,
+  *,
+  front: int = 0,
+  antialias: bool = False,
+) -> Array:
+  """Brings a table of positions to another grid of patches.
+
+  Args:
+    table: [1, F + N, D], N patches of `grid` behind F other tokens.
+    grid: rows and columns of the table.
+    rows: number of rows of the patches at hand.
+    columns: number of their columns.
+    front: F.
+    antialias: as of `mmjax.ops.resize_positions`.
+
+  Returns:
+    [1, F + rows * columns, D].
+  """
+  if grid == (rows, columns):
+    return table
+  patches = ops.resize_positions(
+    table[0, front:].reshape(*grid, table.shape[-1]),
+    rows,
+    columns,
+    antialias=antialias,
+  )
+  patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
+  return jnp.concatenate([table[:, :front], patches], axis=1)

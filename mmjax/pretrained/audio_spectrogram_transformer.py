@@ -57,6 +57,7 @@ def module(
       mlp_dim=values['intermediate_size'],
       patch_size=values['patch_size'],
       strides=(values['frequency_stride'], values['time_stride']),
+      num_bands=values['num_mel_bins'],
       block={
         'activation': configs.activation(values['hidden_act']),
         'norm_epsilon': values['layer_norm_eps'],

@@ -96,6 +96,7 @@ ROWS = {
     'image',
     functools.partial(
       vit,
+      position_grid=(4, 3),
       class_token=True,
       pooling='first',
       patch_bias=False,
@@ -190,7 +191,11 @@ ROWS = {
   'ast': (
     'whole_sound',
     functools.partial(
-      encoders.SpectrogramTransformer, patch_size=3, strides=(2, 4), **SMALL
+      encoders.SpectrogramTransformer,
+      patch_size=3,
+      strides=(2, 4),
+      num_bands=5,
+      **SMALL,
     ),
     (8, 8),
   ),
@@ -262,7 +267,9 @@ ROWS = {
   ),
   'timesformer': (
     'video',
-    functools.partial(encoders.DividedVideoTransformer, 3, 4, **SMALL),
+    functools.partial(
+      encoders.DividedVideoTransformer, 3, 4, position_grid=(2, 3), **SMALL
+    ),
     (24, 8),
   ),
   'mean_frames': (
@@ -278,7 +285,12 @@ ROWS = {
   'vivit': (
     'video',
     functools.partial(
-      encoders.FactorisedVideoTransformer, 3, 2, time_depth=1, **SMALL
+      encoders.FactorisedVideoTransformer,
+      3,
+      2,
+      time_depth=1,
+      position_grid=(2, 3),
+      **SMALL,
     ),
     (2, 8),
   ),

@@ -113,6 +113,7 @@ patched = functools.partial(
   mlp_dim=7,
   patch_size=3,
   strides=(2, 4),
+  num_bands=5,
 )
 
 

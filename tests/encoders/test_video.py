@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused(shape, settings, message):
 
 
 def test_frames_are_averaged(draw):
-  image = encoders.ViT(3, 8, 0, 2, 7)
+  image = encoders.ViT(3, 8, 0, 2, 7, position_grid=(2, 3))
   module = encoders.FrameEncoder(image, 8, final_norm=False)
   variables = draw(module, VIDEOS, train=False)
   mask = jnp.ones((3, 4), bool).at[1, 2:].set(False)
@@ -90,7 +90,9 @@ def test_frames_are_averaged(draw):
 )
 def test_frames_that_do_not_fit_are_refused(settings, mask, message):
   settings = {'width': 8, 'num_heads': 2, 'mlp_dim': 7, **settings}
-  module = encoders.FrameEncoder(encoders.ViT(3, 8, 0, 2, 7), **settings)
+  module = encoders.FrameEncoder(
+    encoders.ViT(3, 8, 0, 2, 7, position_grid=(2, 3)), **settings
+  )
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(
       lambda: module.init(jax.random.key(0), VIDEOS, mask, train=False)

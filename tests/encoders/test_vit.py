@@ -37,7 +37,9 @@ FLAT = {**SMALL, 'depth': 0, 'final_norm': False}
   [
     (encoders.ViT(3, class_token=True, registers=2, **FLAT), (2, 6, 6, 3), 3),
     (
-      encoders.SpectrogramTransformer(patch_size=3, strides=(3, 3), **FLAT),
+      encoders.SpectrogramTransformer(
+        patch_size=3, strides=(3, 3), num_bands=6, **FLAT
+      ),
       (2, 6, 6),
       2,
     ),
@@ -78,7 +80,8 @@ def test_patch_dropout_leaves_out_patches_in_training_alone(draw):
 @pytest.mark.parametrize(
   ('shape', 'message'),
   [
-    ((1, 12, 12, 3), r'9 patches, .* 4; .* position_grid=\(2, 2\)'),
+    ((1, 12, 12, 3), r'3 x 3 patches, .* of 2 x 2; .* position_grid=\(2, 2\)'),
+    ((1, 4, 16, 3), r'1 x 4 patches, .* of 2 x 2; .* position_grid=\(2, 2\)'),
     ((1, 8, 8, 1), 'have 1 channels, the parameters are for 3'),
   ],
 )

@@ -131,7 +131,9 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
   The one of sounds reads the silence after them too, as Whisper does.
   """
   rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
-  vision, projector = encoders.ViT(2, 8, 1, 2, 7), mnn.Mlp(12, 5)
+  grid = (2, 3) if kind == 'images' else None  # Of 4 x 6 pixels.
+  vision = encoders.ViT(2, 8, 1, 2, 7, position_grid=grid)
+  projector = mnn.Mlp(12, 5)
   if kind == 'tiles':
     projector = mnn.PixelShuffle(12, 2)
   if kind == 'patches':

@@ -13,7 +13,9 @@ BATCH = {'image': IMAGES}
 
 
 def classifier(num_classes, patches_from=None):
-  image = encoders.ViT(2, 8, 1, 2, 7, class_token=True, pooling='first')
+  image = encoders.ViT(
+    2, 8, 1, 2, 7, position_grid=(2, 3), class_token=True, pooling='first'
+  )
   return models.Classifier(image, num_classes, patches_from=patches_from)
 
 
@@ -51,7 +53,7 @@ FRAMES = jnp.arange(13)[None] < jnp.asarray([13, 8])[:, None]
   [
     (encoders.AudioTransformer(8, 1, 2, 7, max_length=9), FRAMES),
     (
-      encoders.SpectrogramTransformer(8, 1, 2, 7, patch_size=3),
+      encoders.SpectrogramTransformer(8, 1, 2, 7, patch_size=3, num_bands=5),
       jnp.asarray([True, True]),
     ),
   ],

@@ -26,7 +26,7 @@ BATCH = {
 @pytest.fixture(scope='module')
 def made(draw):
   model = models.InterleavedVisionLanguage(
-    vision=encoders.ViT(2, 8, 1, 2, 7, class_token=True),
+    vision=encoders.ViT(2, 8, 1, 2, 7, position_grid=(1, 2), class_token=True),
     decoder=decoders.TextDecoder(
       9,
       12,
@@ -140,7 +140,7 @@ def two(draw):
   """A model whose encoder reads what is asked, before its decoder writes."""
   block = {'relative': {'buckets': 8, 'max_distance': 16}}
   model = models.ImageFirstVisionLanguage(
-    vision=encoders.ViT(2, 12, 1, 2, 7),
+    vision=encoders.ViT(2, 12, 1, 2, 7, position_grid=(1, 2)),
     encoder=encoders.Transformer(9, 12, 1, 2, 7, 20, positions='none', **block),
     decoder=decoders.TextDecoder(9, 12, 1, 2, 7, 20, positions='none', **block),
     bos_id=0,
@@ -235,7 +235,7 @@ def test_an_encoder_fits_its_decoder(two):
 
 def test_an_image_takes_positions_too():
   model = models.ImageFirstVisionLanguage(
-    vision=encoders.ViT(2, 12, 1, 2, 7),
+    vision=encoders.ViT(2, 12, 1, 2, 7, position_grid=(1, 2)),
     decoder=decoders.TextDecoder(9, 12, 1, 2, 7, 5, cross_attention=False),
   )
   batch = {'image': BATCH['image'][:, 0]}

@@ -50,7 +50,11 @@ def make_model(dtype=jnp.float32, **changes):
   settings = {
     'encoders': {
       'image': encoders.ViT(
-        patch_size=4, class_token=True, **TRANSFORMER, dtype=dtype
+        patch_size=4,
+        position_grid=(3, 2),
+        class_token=True,
+        **TRANSFORMER,
+        dtype=dtype,
       ),
       'text': encoders.Transformer(
         VOCABULARY, max_length=11, pooling='mean', **TRANSFORMER, dtype=dtype
@@ -155,7 +159,7 @@ def test_a_fraction_of_the_patches_that_are_not_padding_is_hidden():
 def test_padding_of_a_sound_is_not_predicted(padding):
   sound = encoders.FromSamples(
     encoders.SpectrogramTransformer(
-      patch_size=2, strides=(2, 2), **TRANSFORMER
+      patch_size=2, strides=(2, 2), num_bands=4, **TRANSFORMER
     ),
     kind='log_mel',
     sample_rate=100,
