@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
   from mmjax.planning import experiments, report, search, step
 
   devices = topologies.devices(args.topology, args.slices)
-  config, build = experiments.load(config)
+  config, build = experiments.load(config, [path for path, _ in changes])
   run_settings = {
     'examples': args.examples or config.train.steps * config.train.batch_size,
     'price_per_chip_hour': args.price_per_chip_hour,

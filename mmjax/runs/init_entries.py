@@ -35,6 +35,14 @@ class InitEntry:
     return bool(_split(self.part)[1])
 
   @property
+  def path(self) -> str:
+    """Path of the config's section that describes the part."""
+    if self.encoder:
+      path = f'model.encoders.{self.name}'
+      return f'{path}.image' if self.of_frames else path
+    return f'model.{self.part}' if self.part else 'model'
+
+  @property
   def kind(self) -> str:
     """Key of `models.PARTS` whose classes the part has; '' for the whole."""
     return self.encoder.part if self.encoder else self.part

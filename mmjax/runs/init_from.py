@@ -23,7 +23,7 @@ model.name='embedder' it embeds, as the config's `pooling` and `embed_dim` say.
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from mmjax.pretrained import base, checkpoint, families
 from mmjax.runs import (
   conversation_inputs,
   init_entries,
+  init_flags,
   init_notes,
   interleaved,
   rebuild,
@@ -48,19 +49,21 @@ from mmjax.runs import (
 from mmjax.types import Params
 
 
-def resolve(config: Any) -> Any:
+def resolve(config: Any, flags: Collection[str] = ()) -> Any:
   """A copy of a config whose model and data are those of `init_from`.
 
   Args:
     config: a completed config.
+    flags: paths of the fields that the user set for this run, by flags.
 
   Raises:
     ConfigError: if a source is not there, or is not a model that a config can
-      name, or reads texts and has no tokenizer.
+      name, or reads texts and has no tokenizer; or for a field of `flags` that
+      a source sets otherwise.
   """
   if not config.init_from:
     return config
-  config = config.copy_and_resolve_references()
+  given, config = config, config.copy_and_resolve_references()
   tokenizer = config.data.tokenizer
   before, set_fields = {}, {}
   folders: dict[str, Path] = {}
@@ -71,10 +74,13 @@ def resolve(config: Any) -> Any:
       *_list_settings(config, start, described),
       *_named_tokenizer(config.init_from, tokenizer, start, described),
     ]
+    settings = init_flags.apply(config, start, described, settings, flags)
     with config.unlocked(), config.ignore_type():
       _set_model(config, start, described)
       for name, value in settings:
-        if not _can_share(name, value, set_fields.get(f'data.{name}', value)):
+        if not init_flags.can_share(
+          name, value, set_fields.get(f'data.{name}', value)
+        ):
           raise ConfigError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
             f'{source.folder}, but {set_fields[f"data.{name}"]!r} for '
@@ -85,12 +91,8 @@ def resolve(config: Any) -> Any:
         before.setdefault(path, _find_section(config, section).get(last))
         _find_section(config, section)[last] = set_fields[path] = value
     init_notes.log_differences(config, start, described)
-  listed = ['the model']
-  for name, value in set_fields.items():
-    old = before[name]
-    replaced = f' (not {old!r:.80})' if old and old != value else ''
-    listed.append(f'{name}={value!r:.200}{replaced}')
-  hosts.log(f'init_from sets {", ".join(listed)}')
+  init_flags.check(given, config, flags)
+  init_notes.log_settings(before, set_fields)
   return config
 
 
@@ -194,15 +196,6 @@ def _named_tokenizer(
       '--config.data.tokenizer=FILE'
     )
   yield 'tokenizer', tokenizer
-
-
-def _can_share(name: str, one: Any, other: Any) -> bool:
-  """Whether two parts can share a setting of `data`."""
-  if name.endswith(('length', 'seconds')):
-    return True  # The latter is already the least.
-  if name == 'tokenizer' and 'bytes' not in (one, other):
-    return Path(one).read_bytes() == Path(other).read_bytes()
-  return one == other
 
 
 def _keep_training_settings(

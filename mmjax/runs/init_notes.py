@@ -38,3 +38,18 @@ def log_differences(
       )
   if source.note and not conversation_inputs.keeps_sizes(config.data):
     hosts.log(f'init_from: {source.note}')
+
+
+def log_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+  """Logs what a source sets.
+
+  Args:
+    before: values of the config, by path.
+    after: those of the sources.
+  """
+  listed = ['the model']
+  for name, value in after.items():
+    old = before[name]
+    replaced = f' (not {old!r:.80})' if old and old != value else ''
+    listed.append(f'{name}={value!r:.200}{replaced}')
+  hosts.log(f'init_from sets {", ".join(listed)}')

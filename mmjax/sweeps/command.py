@@ -116,7 +116,9 @@ def _run_here(
 
   def train(config: Any, folder: Path, should_stop: loop.ShouldStop):
     build = build_of(config.experiment)
-    return runner.run(config, build, folder, should_stop=should_stop)
+    return runner.run(
+      config, build, folder, should_stop=should_stop, flags=tuple(sweep.space)
+    )
 
   show = status.StatusPrinter(study.optuna).update if study else None
   done = worker.work(sweep, study, values.workdir, train, show)

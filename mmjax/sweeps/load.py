@@ -119,7 +119,7 @@ def build(
 ) -> None:
   """Builds one trial's config; raises ConfigError if it is refused."""
   config = sweep_lib.vary(sweep.base, values)
-  runner.check(config, build_of(config.experiment))
+  runner.check(config, build_of(config.experiment), tuple(sweep.space))
 
 
 def raise_all(file: Path | str, errors: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ def run(
   workdir: str | Path,
   *,
   profile_steps: range | None = None,
+  flags: Collection[str] = (),
 ) -> dict[str, float]:
   """Trains a blind baseline first, then the model, by the same loop.
 
@@ -32,6 +33,7 @@ def run(
       baseline's results, for its evaluators to yield beside their own.
     workdir: the run's folder.
     profile_steps: steps of the model that are traced, as of `runner.run`.
+    flags: paths of the fields that flags set, as of `runner.run`.
 
   Returns:
     The model's results; {} if the run was stopped before its end.
@@ -39,17 +41,19 @@ def run(
   with hosts.raise_together():
     profiling.check(profile_steps, done=0, total=config.train.steps)
   if not _wants_baseline(config):
-    return runner.run(config, build, workdir, profile_steps=profile_steps)
+    return runner.run(
+      config, build, workdir, profile_steps=profile_steps, flags=flags
+    )
   folder = Path(workdir) / 'blind'
   if not (folder / 'results.json').exists():
     # What the model is refused for, before its blind baseline trains.
     with hosts.raise_together():
-      runner.check(config, build)
+      runner.check(config, build, flags)
   baseline = copy.deepcopy(config)
   baseline.data.blind = True
   baseline.train.keep_best = ''
   hosts.log('training the blind baseline, which gets no images')
-  metrics = runner.run(baseline, build, folder)
+  metrics = runner.run(baseline, build, folder, flags=flags)
   if not metrics:
     return {}
   hosts.log('training the model')
@@ -58,6 +62,7 @@ def run(
     functools.partial(build, blind_metrics=metrics),
     workdir,
     profile_steps=profile_steps,
+    flags=flags,
   )
 
 

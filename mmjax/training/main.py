@@ -45,7 +45,8 @@ def launch(
     build: (config, mesh) -> `mmjax.training.experiment.Experiment`.
     run: (config, build, workdir) -> results, {} if a signal stopped it before
       its end; by default `mmjax.training.runner.run`. With --profile_steps it
-      also gets `profile_steps`, as that does.
+      also gets `profile_steps`, with a config's `init_from` also `flags`, as
+      that does.
   """
   if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
     define(flags.FLAGS)
@@ -190,17 +191,18 @@ def _print_help(argv: Sequence[str]) -> None:
   config = None
   if files:
     config = overrides_lib.load(files[-1])
-    overrides_lib.override(config, overrides_lib.split(argv)[1])
+    changes = overrides_lib.split(argv)[1]
+    overrides_lib.override(config, changes)
     name_experiment(config)
-  if config is not None and config.init_from:
-    config = _resolve_init_from(config)
+    if config.init_from:
+      config = _resolve_init_from(config, [path for path, _ in changes])
   usage = __doc__.partition('\n\n')[2]
   doc = sys.modules['__main__'].__doc__ or ''
   print(help_lib.text(doc, usage, config))
 
 
 def _resolve_init_from(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, flags: Sequence[str]
 ) -> ml_collections.ConfigDict:
   """The config that a run would have, for --help; nothing is downloaded."""
   from mmjax.runs import init_entries, init_from
@@ -211,7 +213,7 @@ def _resolve_init_from(
       "when a run starts; below are the config's own\n"
     )
     return config
-  return init_from.resolve(config)
+  return init_from.resolve(config, flags)
 
 
 def _main(
@@ -221,12 +223,14 @@ def _main(
 ) -> None:
   values = flags.FLAGS
   require('config', 'workdir')
-  options = {}
+  options: dict[str, Any] = {}
   if values.profile_steps is not None:
     options['profile_steps'] = _parse_steps(values.profile_steps)
   workdir.check(values.workdir)
   config = overrides_lib.load(values.config)
   overrides_lib.override(config, changes)
+  if config.init_from:
+    options['flags'] = [path for path, _ in changes]
   name_experiment(config)
   settings.validate(config)
   _check_experiment(config)

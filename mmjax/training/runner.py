@@ -2,6 +2,7 @@
 
 import contextlib
 import statistics
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run(
   *,
   should_stop: loop.ShouldStop | None = None,
   profile_steps: range | None = None,
+  flags: Collection[str] = (),
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -50,6 +52,8 @@ def run(
       alike), the run saves and ends there.
     profile_steps: numbers of the steps, from 1, that are traced to the folder's
       `profile/`; None for none.
+    flags: paths of the fields that the user set for this run, by flags, as of
+      `init_from.resolve`.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if a signal
@@ -64,7 +68,7 @@ def run(
   """
   timer = startup.Timer()
   with hosts.raise_together():
-    config = init_from.resolve(settings.complete(config))
+    config = init_from.resolve(settings.complete(config), flags)
     settings.validate(config)
     profiling.check(profile_steps, done=0, total=config.train.steps)
     run_folder = folder.RunFolder(workdir)
@@ -86,7 +90,7 @@ def run(
     ).run()
 
 
-def check(config: Any, build: Build) -> None:
+def check(config: Any, build: Build, flags: Collection[str] = ()) -> None:
   """Refuses what `run` would refuse of the config and the data.
 
   It opens the data and traces the step, but compiles nothing. What depends on
@@ -95,11 +99,12 @@ def check(config: Any, build: Build) -> None:
   Args:
     config: config, as in `run`.
     build: build, as in `run`.
+    flags: flags, as in `run`.
 
   Raises:
     ConfigError: if a value of the config or the data is refused.
   """
-  config = init_from.resolve(settings.complete(config))
+  config = init_from.resolve(settings.complete(config), flags)
   settings.validate(config)
   mesh = program_lib.mesh_of(config)
   experiment = build(config, mesh)

@@ -1,6 +1,7 @@
 """What `init_from` makes of a config, and what it refuses."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmjax import models, pretrained
+from mmjax.config import overrides
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
@@ -233,3 +235,58 @@ def test_an_encoder_does_without_words_of_its_own(make_config):
     )
   }
   same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
+
+
+def resolve_with(config, **values):
+  """The config resolved after flags set fields, by their path with '__'."""
+  flags = {path.replace('__', '.'): text for path, text in values.items()}
+  overrides.override(config, list(flags.items()))
+  return init_from.resolve(config, flags)
+
+
+def test_a_flag_that_the_source_contradicts_is_refused(make_config):
+  clip = f'image={GOLDEN / "clip"},text={GOLDEN / "clip"}'
+  for flag, text, message in (
+    ('data__image_size', '28', r'=28, but \(21, 21\) comes .* position_grid'),
+    ('model__image__depth', '3', 'depth=3, but 2 comes'),
+    ('model__image__pooling', 'mean', "'mean', but 'first' comes"),
+    # By the defaults that settings leave out.
+    ('model__image__position_resize', 'x', "'x', but 'bicubic' comes"),
+    ('model__text__block__norm', 'x', "'x', but 'layernorm' comes"),
+  ):
+    with pytest.raises(ConfigError, match=re.compile(message, re.DOTALL)):
+      resolve_with(make_config(clip), **{flag: text})
+  # What agrees, and what concerns training alone.
+  config = resolve_with(
+    make_config(clip), data__image_size='21', model__image__dropout='0.5'
+  )
+  assert config.model.image.dropout == 0.5
+  assert init_from.resolve(config).data.image_size == (21, 21)
+
+
+@pytest.mark.parametrize(
+  ('source', 'flags'),
+  [
+    ('dinov2', {'data__image_size': '28'}),
+    (
+      'clip',
+      {'data__image_size': '28', 'model__image__position_grid': '(3, 3)'},
+    ),
+  ],
+)
+def test_a_model_that_can_reads_images_of_the_flags_size(
+  make_config, source, flags
+):
+  config = resolve_with(make_config(f'image={GOLDEN / source}'), **flags)
+  assert config.data.image_size == 28
+  published = pretrained.load(GOLDEN / source)
+  module = models.build(
+    {'name': 'dual_encoder', 'image': config.model.image.to_dict()}
+    | {'text': config.model.text.to_dict(), 'embed_dim': 5},
+    models.DataSizes(11, text_length=5),
+  ).image
+  params = published.params
+  params = params.get('image', params.get('encoder'))
+  image = np.ones((1, 28, 28, 3), np.float32)
+  got = module.apply({'params': params}, image, train=False)
+  assert np.isfinite(got.pooled).all()
