@@ -6,24 +6,23 @@ silently: a contrastive one, say, with fewer negatives.
 """
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax.errors import ConfigError
-from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import prepared
+from mmjax.training import own_losses, prepared
 from mmjax.training import program as program_lib
 from mmjax.training import step as step_lib
 from mmjax.training.experiment import Experiment
-from mmjax.types import Objective, Params, TaughtObjective
+from mmjax.types import Objective
 
-# Sums in another order, in float32. What an objective ignores is far more.
-_TOLERANCE = 1e-3
+_NOTE = (
+  'one device and several',
+  "with mesh.style='pjit' it needs no code for devices",
+)
 
 
 def check(
@@ -56,20 +55,16 @@ def check(
     or prepared_run.batch is None
   ):
     return
-  for name, (_, objective) in experiment.objectives.items():
-    if type(objective).__module__.startswith('mmjax.'):
-      continue  # Those are compared in mmjax's tests.
-    if isinstance(objective, TaughtObjective):
-      hosts.log(_explain_skipped(name, 'has a teacher'))
-      continue
+  objectives = {n: o for n, (_, o) in experiment.objectives.items()}
+  for name, objective in own_losses.iterate(objectives, *_NOTE):
     compare = _make_compare(
       experiment, objective, program.mesh, config.train.accumulate
     )
     losses = compare(prepared_run.state.params, prepared_run.batch)
     whole, again, split = map(float, jax.device_get(losses))
-    if not _are_close(whole, again):
-      hosts.log(_explain_skipped(name, 'draws random numbers'))
-    elif not _are_close(whole, split):
+    if not own_losses.are_close(whole, again):
+      own_losses.log_skipped(name, 'draws random numbers', *_NOTE)
+    elif not own_losses.are_close(whole, split):
       raise ConfigError(
         f'tasks.{name}: {type(objective).__name__} is {whole:.4g} on a whole '
         f'batch, but {split:.4g} on the {program.mesh.size} devices of '
@@ -78,17 +73,6 @@ def check(
         'mmjax.parallel.collectives.gather(array, axis_name), or use '
         "mesh.style='pjit'"
       )
-
-
-def _explain_skipped(name: str, why: str) -> str:
-  return (
-    f'note: the loss of tasks.{name} {why}, so it was not compared between one '
-    "device and several; with mesh.style='pjit' it needs no code for devices"
-  )
-
-
-def _are_close(a: float, b: float) -> bool:
-  return bool(np.isclose(a, b, _TOLERANCE, _TOLERANCE**2, equal_nan=True))
 
 
 def _make_compare(
@@ -103,8 +87,7 @@ def _make_compare(
   """
   model, key = experiment.model, jax.random.key(0)
 
-  def run(params, batch):
-    part = step_lib.first_micro_batch(batch, accumulate)
+  def run(params, part):
     inputs = experiment.make_inputs(part)
     outputs = model.apply(
       {'params': params}, inputs, train=True, rngs={'dropout': key}
@@ -126,8 +109,12 @@ def _make_compare(
     return jax.lax.psum(count / total * value, 'data')
 
   def compare(params, batch):
-    specs = _find_specs(run, params, batch, accumulate)
-    outputs, inputs = run(params, batch)
+    part = {n: x[0] for n, x in step_lib.split(batch, accumulate).items()}
+    specs = jax.tree.map(
+      lambda is_batched: jax.P(mesh_lib.BATCH_AXES) if is_batched else jax.P(),
+      own_losses.find_batched(run, params, part),
+    )
+    outputs, inputs = run(params, part)
     on_devices = jax.shard_map(
       loss_of_device,
       mesh=mesh,
@@ -142,27 +129,3 @@ def _make_compare(
     )
 
   return jax.jit(compare, out_shardings=mesh_lib.replicated_sharding(mesh))
-
-
-def _find_specs(
-  run: Any, params: Params, batch: Mapping[str, Any], accumulate: int
-) -> Any:
-  """How devices split what `run` returns: by examples, or not at all.
-
-  An axis is that of the examples if it is longer for a larger batch. Others,
-  such as that of a vocabulary's kernel, may have the same length by chance.
-  """
-
-  def shapes(more: int) -> Any:
-    larger = {
-      name: jax.ShapeDtypeStruct(
-        (len(x) + more * accumulate, *x.shape[1:]), x.dtype
-      )
-      for name, x in batch.items()
-    }
-    return jax.eval_shape(run, params, larger)
-
-  split = lambda a, b: (
-    jax.P(mesh_lib.BATCH_AXES) if a.shape != b.shape else jax.P()
-  )
-  return jax.tree.map(split, shapes(0), shapes(1))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,13 @@ class History:
         f'{", ".join(self.series)}'
       )
     return self.series[name]
+
+  def __contains__(self, name: object) -> bool:
+    return name in self.series
+
+  def __iter__(self) -> Iterator[str]:
+    """Names of the metrics."""
+    return iter(self.series)
 
   def __repr__(self) -> str:
     if 'loss' not in self.series:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -74,6 +74,15 @@ class Program:
       for name, model in frozen.items()
     }
 
+  @contextlib.contextmanager
+  def scope(self) -> Iterator[None]:
+    """Around tracing: in the `pjit` style, modules find mesh and rules."""
+    if self.style == 'pmap':
+      yield
+      return
+    with jax.set_mesh(self.mesh), nn.logical_axis_rules(rules.RULES):
+      yield
+
   def trace(self, batch: Any) -> jax.stages.Traced:
     """Traces the update over the mesh, ready to be lowered and compiled.
 
@@ -93,14 +102,10 @@ class Program:
         # It sums over devices itself.
         check_vma=False,
       )
-      context = contextlib.nullcontext()
     else:
       update = self.update
-      context = contextlib.ExitStack()
-      context.enter_context(jax.set_mesh(self.mesh))
-      context.enter_context(nn.logical_axis_rules(rules.RULES))
     jitted = jax.jit(update, donate_argnums=0, out_shardings=shardings)
-    with context:
+    with self.scope():
       return jitted.trace(self.plan.abstract, batch, self.frozen)
 
 

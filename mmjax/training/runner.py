@@ -14,6 +14,7 @@ from mmjax.parallel import hosts
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
 from mmjax.training import (
+  accumulated_losses,
   compilations,
   device_losses,
   flops,
@@ -128,8 +129,11 @@ def _finished(
   profiling.check(
     profile_steps, done=config.train.steps, total=config.train.steps
   )
+  steps = config.train.steps
   hosts.log(
-    f'{run_folder.path} is finished; its results:\n{folder.table(results)}'
+    f'{run_folder.path} is finished: all {steps} steps are done, so nothing is '
+    f'trained; a larger train.steps continues it, as in --config.train.steps='
+    f'{2 * steps}. Its results:\n{folder.table(results)}'
   )
   return results
 
@@ -183,6 +187,7 @@ def _set_up(
     config, experiment, program, checkpoints, stack, timer
   )
   device_losses.check(config, experiment, program, prepared_run)
+  accumulated_losses.check(config, experiment, program, prepared_run)
   change = schedule.change(
     config.optimizer, run_folder.steps(), config.train.steps, prepared_run.step
   )

@@ -159,7 +159,7 @@ class _Gradients:
   def __call__(
     self, params: Params, batch: Batch, key: Array
   ) -> tuple[Params, Metrics]:
-    micro = _split(batch, self.accumulate)
+    micro = split(batch, self.accumulate)
     # Inputs are made of each micro-batch by itself: they may be larger.
     counts = {
       name: jax.vmap(
@@ -243,7 +243,7 @@ class _Gradients:
     # With the keys of the second pass, so that dropout is the same.
     parts = jax.lax.map(run, (micro, keys))
     # Scalars, such as the logit scale, are the same in all micro-batches.
-    whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
+    whole = {n: join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
     of_batch = {name: fractions[name].sum() for name in names}
 
     def loss_of_compared(outputs):
@@ -253,7 +253,7 @@ class _Gradients:
 
     grads, metrics = jax.grad(loss_of_compared, has_aux=True)(whole)
     return {
-      n: _split({n: x}, self.accumulate)[n]
+      n: split({n: x}, self.accumulate)[n]
       if x.ndim
       else jnp.broadcast_to(x / self.accumulate, (self.accumulate,))
       for n, x in grads.items()
@@ -354,7 +354,7 @@ def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
   return jax.lax.scan(add, zeros, parts)[0]
 
 
-def _split(batch: Batch, parts: int) -> Batch:
+def split(batch: Batch, parts: int) -> Batch:
   """[B, ...] -> [parts, B / parts, ...]; micro-batch i has examples i::parts.
 
   In strides, so that an example stays on the device that holds it.
@@ -365,13 +365,8 @@ def _split(batch: Batch, parts: int) -> Batch:
   }
 
 
-def first_micro_batch(batch: Batch, accumulate: int) -> Batch:
-  """The first of a batch's micro-batches, as `make_update` makes them."""
-  return {name: x[0] for name, x in _split(batch, accumulate).items()}
-
-
-def _join(parts: Array) -> Array:
-  """The inverse of `_split`: [parts, b, ...] -> [parts * b, ...]."""
+def join(parts: Array) -> Array:
+  """The inverse of `split`: [parts, b, ...] -> [parts * b, ...]."""
   joined = jnp.swapaxes(parts, 0, 1)
   return joined.reshape(-1, *parts.shape[2:])
 

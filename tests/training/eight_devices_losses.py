@@ -20,6 +20,8 @@ from mmjax.training import runner
 class Compares(toy.Mean):
   """The mean over examples of their products with all others."""
 
+  compares = ('x',)
+
   def __init__(self, *, gathers):
     self.gathers = gathers
 

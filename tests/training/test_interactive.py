@@ -30,6 +30,8 @@ def test_a_history_has_losses_evaluations_and_results(history):
   assert history['loss'].steps.tolist() == [1, 2, 3, 4, 5, 6]
   assert np.isfinite(history['loss'].values).all()
   assert history['val/toy/norm'].steps.tolist() == [3, 6]
+  assert 'loss' in history and 'los' not in history
+  assert [*history] == [*history.series]
   assert history.results['test/toy/norm'] > 0
   shown = repr(history)
   assert shown.startswith('<history of 6 steps, loss ')

@@ -142,7 +142,8 @@ def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   results = _run(tmp_path)
   assert _run(tmp_path, build=None) == results
   out = capsys.readouterr().out
-  assert 'is finished' in out and 'val/toy/norm' in out
+  assert 'is finished: all 6 steps are done, so nothing is trained' in out
+  assert '--config.train.steps=12. Its' in out and 'val/toy/norm' in out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""What checks of the losses that mmjax does not have share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.parallel import hosts
+from mmjax.types import Objective, Params, TaughtObjective
+
+# Sums in another order, in float32. What an objective ignores is far more.
+_TOLERANCE = 1e-3
+
+
+def iterate(
+  objectives: Mapping[str, Objective], between: str, way_out: str
+) -> Iterator[tuple[str, Objective]]:
+  """Yields name and objective of those that can be compared.
+
+  Those of mmjax are left out: they are compared in its tests. So are those with
+  a teacher, with a note.
+
+  Args:
+    objectives: objectives by name.
+    between: what is compared, for the note.
+    way_out: what needs no comparison, for the note.
+  """
+  for name, objective in objectives.items():
+    if type(objective).__module__.startswith('mmjax.'):
+      continue
+    if isinstance(objective, TaughtObjective):
+      log_skipped(name, 'has a teacher', between, way_out)
+    else:
+      yield name, objective
+
+
+def log_skipped(name: str, why: str, between: str, way_out: str) -> None:
+  """Prints that a loss is not compared.
+
+  Args:
+    name: the objective's name.
+    why: why not.
+    between: between, as in `iterate`.
+    way_out: way_out, as in `iterate`.
+  """
+  hosts.log(
+    f'note: the loss of tasks.{name} {why}, so it was not compared between '
+    f'{between}; {way_out}'
+  )
+
+
+def are_close(a: float, b: float) -> bool:
+  """Whether two losses are equal up to rounding, or both NaN."""
+  return bool(np.isclose(a, b, _TOLERANCE, _TOLERANCE**2, equal_nan=True))
+
+
+def find_batched(
+  run: Callable[..., Any], params: Params, batch: Mapping[str, Any]
+) -> Any:
+  """Which of the arrays that a function returns have an axis of examples.
+
+  An axis is that of the examples if it is longer for a larger batch. Others,
+  such as that of a vocabulary's kernel, may have the same length by chance.
+
+  Args:
+    run: (params, batch) -> a tree of arrays.
+    params: parameters.
+    batch: arrays [B, ...]; they are not read.
+
+  Returns:
+    A tree of bool.
+  """
+
+  def shapes(factor: int) -> Any:
+    larger = {
+      name: jax.ShapeDtypeStruct((factor * len(x), *x.shape[1:]), x.dtype)
+      for name, x in batch.items()
+    }
+    return jax.eval_shape(run, params, larger)
+
+  return jax.tree.map(lambda a, b: a.shape != b.shape, shapes(1), shapes(2))
