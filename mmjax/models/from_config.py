@@ -12,7 +12,7 @@ from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
-from mmjax.models import conversations, flexible_images, masking
+from mmjax.models import contracts, conversations, flexible_images, masking
 
 # Kinds of inputs whose arrays have a shape that settings determine.
 _OF_KNOWN_SHAPE = ('image', 'sound', 'video')
@@ -138,11 +138,14 @@ def _check_arrays(
     batch = {k: jnp.asarray(x)[None] for k, x in feature.make_absent().items()}
     batch |= feature.make_inputs(batch)
     try:
-      jax.eval_shape(
-        lambda batch=batch, name=name: model.init(
-          jax.random.key(0), batch, [name], method='encode'
+      with contracts.checking(model):
+        jax.eval_shape(
+          lambda batch=batch, name=name: model.init(
+            jax.random.key(0), batch, [name], method='encode'
+          )
         )
-      )
+    except contracts.ContractError:
+      raise
     except ConfigError as error:
       raise ConfigError(
         f'model.encoders.{name} cannot read data.features.{key}: {error}'

@@ -13,6 +13,7 @@ from mmjax.tasks.base import (
 from mmjax.tasks.build import (
   build,
   find_output_spec,
+  make_evaluators,
   objectives,
 )
 from mmjax.tasks.captioning import Captioning
@@ -98,6 +99,7 @@ __all__ = [
   'VqaGeneration',
   'build',
   'find_output_spec',
+  'make_evaluators',
   'make_grpo',
   'objectives',
 ]

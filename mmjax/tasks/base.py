@@ -226,7 +226,7 @@ class Task:
     Raises:
       ConfigError: for settings that are not legal together.
     """
-    raise NotImplementedError
+    raise NotImplementedError(f'{type(self).__name__} has no objective')
 
   def check(self) -> None:
     """Refuses settings that are not legal together, before data is read.
@@ -243,7 +243,7 @@ class Task:
     not say otherwise. Without an entry in `data.features` there are 'image',
     'text', 'question', 'answer' and 'label'.
     """
-    raise NotImplementedError
+    raise NotImplementedError(f'{type(self).__name__} has no needs')
 
   def alternatives(self) -> Sequence[Sequence[str]]:
     """Sets of arrays of which an example must have one to be trained on."""
@@ -340,7 +340,7 @@ class Task:
     self, context: EvalContext
   ) -> Mapping[str, evaluators.Evaluator]:
     """Evaluators of a split, by names that begin with `context.prefix`."""
-    raise NotImplementedError
+    raise NotImplementedError(f'{type(self).__name__} has no evaluators')
 
 
 def prepare_inputs(run: TrainedModel, values: Mapping[str, Any]) -> Batch:

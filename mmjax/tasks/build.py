@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from mmjax import models, types
+from mmjax import evaluators, models, types
 from mmjax.data.features import Feature, Turns
 from mmjax.errors import ConfigError, suggest
 from mmjax.tasks import base
@@ -86,6 +86,39 @@ def objectives(
     name: (float(task.weight), task.objective(features))
     for name, task in tasks.items()
   }
+
+
+def make_evaluators(
+  name: str, task: base.Task, context: base.EvalContext
+) -> dict[str, evaluators.Evaluator]:
+  """Evaluators of a task on a split, by name.
+
+  Args:
+    name: the task's name.
+    task: the task.
+    context: what they are made from.
+
+  Raises:
+    ConfigError: if one is not an evaluator.
+  """
+  made = task.evaluators(context)
+  page = '(docs/bring_your_own.md#a-task)'
+  if not isinstance(made, Mapping):
+    raise ConfigError(
+      f'tasks.{name}: {type(task).__name__}.evaluators returned a '
+      f'{type(made).__name__}, but it returns a dict of evaluators by name '
+      f'{page}'
+    )
+  for key, evaluator in made.items():
+    for method in ('run', 'draw'):
+      if not callable(getattr(evaluator, method, None)):
+        raise ConfigError(
+          f'tasks.{name}: the evaluator {key!r}, {type(evaluator).__name__}, '
+          f'has no method {method}; an evaluator has run(params), which yields '
+          '(name, number), and draw(), which returns a Pillow image or None '
+          f'{page}'
+        )
+  return dict(made)
 
 
 def find_output_spec(

@@ -102,7 +102,7 @@ def _make_compare(
 
   def loss_of_device(params, outputs, inputs):
     # As `mmjax.training.step` sums them.
-    count = objective.count(inputs).astype(jnp.float32)
+    count = jnp.asarray(objective.count(inputs), jnp.float32)
     total = jnp.maximum(jax.lax.psum(count, 'data'), 1e-9)
     device_key = jax.random.fold_in(key, jax.lax.axis_index('data'))
     value = loss(params, outputs, inputs, device_key, 'data')

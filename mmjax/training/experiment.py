@@ -343,11 +343,11 @@ def _build_evaluators(
   out: dict[str, evaluators.Evaluator] = {}
   split = dataclasses.replace(split, tasks=chosen)
   for name, task in chosen.items():
-    built = task.evaluators(split)
+    built = tasks_lib.make_evaluators(name, task, split)
     if out.keys() & built.keys():
       # Two tasks that are measured in the same way, such as both VQAs.
       below = dataclasses.replace(split, prefix=f'{split.prefix}{name}/')
-      built = task.evaluators(below)
+      built = tasks_lib.make_evaluators(name, task, below)
     out |= built
   return out
 

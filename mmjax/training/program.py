@@ -13,6 +13,7 @@ from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
 from mmjax.training import (
   adapting,
+  objective_contract,
   optimizer,
   references,
   rollouts,
@@ -144,7 +145,7 @@ def build(
     mesh: mesh of `mmjax.parallel.mesh.build`.
 
   Raises:
-    ConfigError: if the model, the optimizer and the mesh don't fit together.
+    ConfigError: if model, objectives, optimizer and mesh don't fit together.
   """
   train = config.train
   boxed = state_lib.shapes(experiment.model, experiment.init_batch)
@@ -167,7 +168,7 @@ def build(
     trained=trained,
     adapt=adapt,
   )
-  _check_teachers(config, experiment)
+  _check_objectives(config, experiment)
   if experiment.rollout is not None and experiment.shapes:
     raise ConfigError(
       'a task writes with the model before each step, in batches of one shape, '
@@ -195,13 +196,14 @@ def build(
   )
 
 
-def _check_teachers(config: Any, experiment: Experiment) -> None:
-  """Refuses an objective that learns from a model that is not there.
+def _check_objectives(config: Any, experiment: Experiment) -> None:
+  """Refuses what is no objective, or learns from a model that is not there.
 
   Raises:
-    ConfigError: naming both settings.
+    ConfigError: naming the task, or both settings.
   """
   for name, (_, objective) in experiment.objectives.items():
+    objective_contract.check(name, objective)
     is_taught = isinstance(objective, TaughtObjective)
     if is_taught and objective.teacher == 'ema' and not config.train.ema_decay:
       raise ConfigError(

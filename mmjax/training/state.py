@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from mmjax.errors import ConfigError
+from mmjax.models import contracts
 from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
@@ -62,11 +63,17 @@ class Plan:
 
 
 def shapes(model: nn.Module, batch: Batch) -> Params:
-  """The model's parameters as boxed shapes; computes nothing."""
-  variables = jax.eval_shape(
-    lambda key: model.init(key, _as_arrays(batch), train=False),
-    jax.random.key(0),
-  )
+  """The model's parameters as boxed shapes; computes nothing.
+
+  Raises:
+    ConfigError: if the model has other collections than parameters, or is not
+      called, or does not return, as `mmjax.models.contracts` says.
+  """
+  with contracts.checking(model):
+    variables = jax.eval_shape(
+      lambda key: model.init(key, _as_arrays(batch), train=False),
+      jax.random.key(0),
+    )
   extra = sorted(set(variables) - {'params'})
   if extra:
     raise ConfigError(

@@ -13,7 +13,7 @@ import optax
 from mmjax.models import predict
 from mmjax.nn import adapters
 from mmjax.ops import tree_paths
-from mmjax.training import by_source
+from mmjax.training import by_source, objective_contract
 from mmjax.training import state as state_lib
 from mmjax.types import (
   Array,
@@ -162,9 +162,7 @@ class _Gradients:
     micro = split(batch, self.accumulate)
     # Inputs are made of each micro-batch by itself: they may be larger.
     counts = {
-      name: jax.vmap(
-        lambda part, count=objective.count: count(self.make_inputs(part))
-      )(micro).astype(jnp.float32)
+      name: jax.vmap(partial(self._count, name, objective))(micro)
       for name, (_, objective) in self.objectives.items()
     }
     totals = {
@@ -208,6 +206,11 @@ class _Gradients:
     if 'replaced' in batch:
       metrics['replaced'] = self._sum_over_devices(batch['replaced'].sum())
     return grads, metrics
+
+  def _count(self, name: str, objective: Objective, part: Batch) -> Array:
+    count = jnp.asarray(objective.count(self.make_inputs(part)), jnp.float32)
+    objective_contract.check_count(name, objective, count.shape)
+    return count
 
   def _sum_over_devices(self, tree: Any) -> Any:
     """Sums over the devices, of which each holds a part."""
@@ -304,7 +307,7 @@ class _Gradients:
     for i, (name, (weight, objective)) in enumerate(self.objectives.items()):
       if name not in names:
         continue
-      loss, extra = objective(
+      result = objective(
         outputs,
         inputs,
         apply=apply,
@@ -312,6 +315,7 @@ class _Gradients:
         axis_name=self.axis_name,
         **self._teach(name, objective),
       )
+      loss, extra = objective_contract.check_result(name, objective, result)
       extra = dict(extra)
       items = extra.pop('items', None)
       moves = extra.pop('moves', {})

@@ -6,6 +6,7 @@ import ml_collections
 import pytest
 
 from mmjax import objectives, tasks
+from mmjax.errors import ConfigError
 
 
 def test_settings_and_weights():
@@ -63,3 +64,19 @@ def test_what_cannot_be_built_is_refused(config, message):
 def test_only_a_contrastive_objective_is_never_blind():
   with pytest.raises(ValueError, match='tasks is empty'):
     tasks.build({'contrastive': {}}, tasks.TASKS, blind=True)
+
+
+@pytest.mark.parametrize(
+  'made, message',
+  [
+    (
+      [],
+      r'tasks\.own: Task\.evaluators returned a list, but it returns a dict',
+    ),
+    ({'mine': 3}, "the evaluator 'mine', int, has no method run; an"),
+  ],
+)
+def test_evaluators_of_another_kind_are_named(made, message, monkeypatch):
+  monkeypatch.setattr(tasks.Task, 'evaluators', lambda self, context: made)
+  with pytest.raises(ConfigError, match=message):
+    tasks.make_evaluators('own', tasks.Task(), None)
