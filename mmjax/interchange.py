@@ -23,6 +23,7 @@ def load(
   dtype: Any = None,
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
+  experiment: Any = None,
 ) -> Model:
   """Loads a trained model.
 
@@ -36,6 +37,9 @@ def load(
     param_dtype: dtype of the parameters; other runs keep theirs.
     mesh: result of `mmjax.parallel.mesh.build`, to shard a published model's
       parameters over.
+    experiment: what has a run's own classes: an experiment file's path or
+      module, or a `Definition`; None for the file that the run was trained
+      with, which its folder records.
 
   Returns:
     A `Run`, or a published model whose class has the methods of its family,
@@ -47,18 +51,21 @@ def load(
 
   Raises:
     ConfigError: if the folder or name does not exist, the model is broken or of
-      a kind that mmjax doesn't know, or a download needs the extra `hub`.
+      a kind that mmjax doesn't know, a download needs the extra `hub`, a run's
+      experiment file is needed and not found, or one is given for a published
+      model.
   """
   folder = hub.find(source)
   if hub.is_run(folder):
     # Published models need no training code.
     from mmjax.runs import init_from, rebuild
 
-    run = rebuild.load(folder)
+    run = rebuild.load(folder, experiment=experiment)
     model = init_from.published(
       run, folder, dtype=dtype, param_dtype=param_dtype
     )
     return model or run
+  hub.refuse_experiment(source, experiment)
   return pretrained.load(
     folder,
     dtype=jnp.float32 if dtype is None else dtype,

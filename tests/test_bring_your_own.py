@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from mmjax import tasks
 from mmjax.cli import main
 from mmjax.config import experiment_file
+from mmjax.data import features
 from mmjax.inference import index
 from mmjax.runs import checkpoints
 from mmjax.training import experiment
@@ -72,18 +74,38 @@ def test_the_run_is_reported_predicts_and_is_loaded(
 
 
 @pytest.mark.slow
-def test_a_run_whose_experiment_is_gone_names_the_file(
-  project, monkeypatch, tmp_path, capsys
-):
+def test_a_run_is_opened_from_elsewhere(project, monkeypatch, tmp_path, capsys):
   monkeypatch.chdir(tmp_path)
-  for command in ('report', 'predict'):
-    flags = {'report': [], 'predict': ['--image=photo.png']}
-    PIL.Image.new('RGB', (20, 20)).save('photo.png')
-    argv = [command, *flags[command], str(project / 'runs/own')]
-    assert main.main(argv) != 0
+  run, file = str(project / 'runs/own'), project / 'my_project/experiment.py'
+  PIL.Image.new('RGB', (20, 20)).save('photo.png')
+  predict = ['predict', run, '--image=photo.png', '--question=w1']
+  (tmp_path / 'my_project').mkdir()
+  (tmp_path / 'my_project/experiment.py').write_text('raise KeyError')
+  assert main.main(['report', run]) == 0
+  assert main.main(predict) == 0
+  printed = capsys.readouterr()
+  assert 'image to text R@1 (triplet)' in printed.out
+  assert 'note' not in printed.err
+
+  moved = file.with_name('moved.py')
+  file.rename(moved)
+  try:
+    assert main.main(predict) == 2
     message = capsys.readouterr().err
-    assert "model.name='matcher'" in message
-    assert 'my_project/experiment.py: no such file' in message
+    assert "mmjax has no model.name='matcher', and the experiment" in message
+    assert f'{file}, is gone; {tmp_path}/my_project/' in message
+    assert '--experiment=FILE' in message
+    assert main.main([*predict, f'--experiment={moved}']) == 0
+    capsys.readouterr()
+    assert main.main(['report', run]) == 0
+  finally:
+    moved.rename(file)
+  printed = capsys.readouterr()
+  rows = [line.split()[-3:-1] for line in printed.out.splitlines()]
+  assert ['test', 'triplet/image_to_text_r1'] in rows
+  assert 'right answers' in printed.out  # Of a task of mmjax.
+  assert 'vqa/' not in printed.out
+  assert 'the metrics of triplet have their own names' in printed.err
 
 
 @pytest.mark.slow
@@ -125,11 +147,18 @@ def test_the_same_file_gives_the_same_classes(project, monkeypatch):
       {'tasks': {'captioning': tasks.Captioning}},
       'captioning.* already; choose another',
     ),
-    ({'models': {'vit': int}}, "'vit', which is that of ViT already"),
-    ({'parts': {'image': {'vit': int}}}, "'vit', which is that of ViT alre"),
+    ({'models': {'vit': nn.Dense}}, "'vit', which is that of ViT already"),
+    (
+      {'parts': {'image': {'vit': nn.Dense}}},
+      "'vit', which is that of ViT alre",
+    ),
     ({'parts': {'eye': {}}}, "no part 'eye'; use one of .*'image'"),
-    ({'kinds': {'image': int}}, "'image', which is that of .*Image already"),
+    (
+      {'kinds': {'image': features.Text}},
+      "'image', which is that of .*Image already",
+    ),
     ({'sections': ('data',)}, r"sections has \['data'\], which every config"),
+    ({'tasks': {'mine': nn.Dense}}, r"tasks\['mine'\] is .* mmjax.tasks.Task"),
     ({'evaluates': ('vqa',)}, r"evaluates has \['vqa'\]; use some of"),
   ],
 )

@@ -86,6 +86,16 @@ def naming(argument: str, action: str) -> Iterator[None]:
     ) from error
 
 
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag that says where a run's experiment file is."""
+  parser.add_argument(
+    '--experiment',
+    metavar='FILE',
+    help='experiment file of a run with classes of its own (default: the one '
+    'that it was trained with)',
+  )
+
+
 def check_model(name: str) -> None:
   """Refuses a model that is not there, before anything else is read.
 

@@ -42,7 +42,9 @@ def main(argv: list[str]) -> int:
   if args.temperature is not None:
     settings['temperature'] = args.temperature
   found = opened.open_model(
-    args.model, check=lambda model: chatting.ChatSession(model, _write)
+    args.model,
+    check=lambda model: chatting.ChatSession(model, _write),
+    experiment=args.experiment,
   )
   system = [{'role': 'system', 'content': args.system}] if args.system else []
   chat = chatting.ChatSession(
@@ -97,6 +99,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help='a run, or a published model')
+  arguments.add_experiment(parser)
   add('--system', default='', help="text of the system's turn")
   add(
     '--image',

@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument('source', metavar='IN', help='model to read')
   parser.add_argument('folder', metavar='OUT', help='folder to write')
+  arguments.add_experiment(parser)
   parser.add_argument(
     '--dtype',
     choices=('float32', 'bfloat16', 'float16'),
@@ -59,7 +60,9 @@ def main(argv: list[str]) -> int:
   from mmjax.nn import adapters
   from mmjax.pretrained import tensors
 
-  model = mmjax.load(args.source, param_dtype=args.dtype)
+  model = mmjax.load(
+    args.source, param_dtype=args.dtype, experiment=args.experiment
+  )
   if args.adapter:
     with arguments.naming(f'OUT={out}', 'write'):
       mmjax.save_adapter(model, out)

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
     check=lambda model: choices.append(
       _choose_task(model, args, flag, input_sets)
     ),
+    experiment=args.experiment,
   )
   ((use, draw_flags),) = choices
   model = _as_run(found, args.max_new_tokens)
@@ -207,9 +208,8 @@ def _make_parser() -> argparse.ArgumentParser:
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument(
-    'model', metavar='MODEL', help="folder of a run or model, or hub's name"
-  )
+  parser.add_argument('model', metavar='MODEL', help="folder or hub's name")
+  arguments.add_experiment(parser)
   parser.add_argument(
     '--image',
     action='append',

@@ -1,11 +1,12 @@
 """`mmjax report`: prints the test results of runs in one table."""
 
 import pathlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmjax.cli import arguments
-from mmjax.config import settings
+from mmjax.config import mixture, settings
 from mmjax.errors import ConfigError, suggest_folder
 
 
@@ -160,11 +161,18 @@ def _rows(workdir: pathlib.Path) -> list[tuple]:
     raise ConfigError(f'there is no folder {workdir}{suggest_folder(workdir)}')
   if not path.exists():
     raise ConfigError(f"{path} does not exist; this is not a run's folder")
-  return list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))
+  results = settings.read_json(path)
+  return list(table_rows(results, _rows_of_tasks(workdir, results)))
 
 
-def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:
-  """What the tasks of a run report."""
+def _rows_of_tasks(
+  workdir: pathlib.Path, results: Mapping[str, float]
+) -> list[Any]:
+  """What the tasks of a run report, `mmjax.tasks.ReportRow`.
+
+  Where a task names no rows, or its experiment is not found, its metrics have
+  their own names.
+  """
   path = workdir / 'config.json'
   if not path.exists():
     raise ConfigError(
@@ -172,12 +180,64 @@ def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:
       'config.json back'
     )
   # Models are imported late, so that mistaken arguments are refused at once.
-  from mmjax.config import components
+  from mmjax import tasks as tasks_lib
 
   config = settings.complete(settings.from_json(path))
-  try:
-    tasks = components.of(config).build_tasks(config)
-  except ConfigError as error:
-    raise ConfigError(f'{path}: {error}') from error
-  rows = [row for task in tasks.values() for row in task.report_rows]
+  known, config = _find_components(workdir, config)
+  named = config.tasks.to_dict()
+  found = {name: named[name] for name in named if name in known.task_table}
+  built = {}
+  if found:
+    try:
+      built = tasks_lib.build(found, known.task_table, blind=config.data.blind)
+    except ConfigError as error:
+      raise ConfigError(f'{path}: {error}') from error
+  rows = [row for task in built.values() for row in task.report_rows]
+  if len(found) < len(named) or not all(t.report_rows for t in built.values()):
+    rows += _name_others(results, rows, _list_splits(config.data))
   return list(dict.fromkeys(rows))
+
+
+def _find_components(workdir: pathlib.Path, config: Any) -> tuple[Any, Any]:
+  """What a run's config can name, and the config; tasks alone matter."""
+  from mmjax.config import components
+  from mmjax.runs import experiment_record
+
+  own = sorted(set(config.tasks) - set(components.BUILT_IN.task_table))
+  if not own:
+    return components.BUILT_IN, config
+  try:
+    config = experiment_record.read_config(workdir)
+    return components.of(config), config
+  except ConfigError as error:
+    print(
+      f'note: {workdir}: the metrics of {", ".join(own)} have their own names: '
+      f'{error}',
+      file=sys.stderr,
+    )
+    return components.BUILT_IN, config
+
+
+def _list_splits(data: Any) -> list[str]:
+  """Splits that are measured beside the test split, of a completed config."""
+  extra = mixture.values(data, 'extra_splits')
+  return [*(data.mixture or ()), *(name for names in extra for name in names)]
+
+
+def _name_others(
+  results: Mapping[str, float], rows: Sequence[Any], splits: Sequence[str]
+) -> list[Any]:
+  """Rows of the test metrics of evaluators that no other row is of."""
+  from mmjax import tasks as tasks_lib
+
+  # As '/vqa/', of 'vqa/accuracy'.
+  evaluators = {f'/{row.metric}'.rpartition('/')[0] + '/' for row in rows}
+  known = evaluators - {'/'}
+  metrics = []
+  for name in results:
+    phase, _, metric = name.partition('/')
+    split, _, rest = metric.partition('/')
+    metric = rest if split in splits else metric
+    if phase == 'test' and not any(e in f'/{metric}' for e in known):
+      metrics.append(metric)
+  return [tasks_lib.ReportRow(name, name) for name in dict.fromkeys(metrics)]

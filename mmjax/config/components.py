@@ -5,6 +5,8 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
+
 from mmjax import models as models_lib
 from mmjax import tasks as tasks_lib
 from mmjax import types
@@ -26,7 +28,8 @@ class Components:
       checks.
 
   Raises:
-    ValueError: if a name is one of mmjax's already.
+    ValueError: if a name is one of mmjax's already, or a class is of another
+      kind.
   """
 
   tasks: Mapping[str, type[tasks_lib.Task]] = dataclasses.field(
@@ -45,6 +48,7 @@ class Components:
     taken = {*dir(tasks_lib.TrainedModel)} | {
       *tasks_lib.TrainedModel.__annotations__
     }
+    self._check_kinds()
     for name, task in self.tasks.items():
       shadowed = sorted(taken & set(task.methods))
       if shadowed:
@@ -70,6 +74,25 @@ class Components:
         f'sections has {taken}, which every config has; choose other names'
       )
     _ = self.tables  # Refuses names that are taken.
+
+  def _check_kinds(self) -> None:
+    """Refuses what is not a class of the right kind."""
+    wanted = [
+      ('tasks', self.tasks, tasks_lib.Task, 'mmjax.tasks.Task'),
+      ('models', self.models, nn.Module, 'flax.linen.Module'),
+      ('kinds', self.kinds, features.Feature, 'mmjax.data.features.Feature'),
+      *(
+        (f'parts[{part!r}]', classes, nn.Module, 'flax.linen.Module')
+        for part, classes in self.parts.items()
+      ),
+    ]
+    for where, classes, base, name in wanted:
+      for key, cls in classes.items():
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+          raise ValueError(
+            f'{where}[{key!r}] is {cls!r}; it must be a class derived from '
+            f'{name}'
+          )
 
   @functools.cached_property
   def task_table(self) -> dict[str, type[tasks_lib.Task]]:
@@ -132,8 +155,7 @@ def of(config: Mapping[str, Any]) -> Components:
   except ConfigError as error:
     raise ConfigError(
       f'mmjax has no {own}, and the experiment that may have it cannot be '
-      f'opened: {error}; put the file back, or start from the folder in which '
-      'the run was started'
+      f'opened: {error}; put the file back, or set `experiment` to its path'
     ) from error
   return found if isinstance(found, Components) else BUILT_IN
 

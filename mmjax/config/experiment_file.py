@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 import types
@@ -63,16 +64,101 @@ def find(name: str) -> Callable[..., Any]:
     )
   if name == IN_MEMORY:
     return _of_memory()
-  module = name if '.' in name else f'experiments.{name}'
-  started = _started(name, module)
-  if started is not None:
-    return started
+  if _is_started(name):
+    return sys.modules['__main__'].build
+  if not name.endswith('.py'):
+    return _of_module(name, _module_of(name))
+  path = Path(name)
+  if not path.is_file():
+    return _run(path)  # It says what is missing.
+  stat = path.stat()
+  return _of_file(path.resolve(), (stat.st_mtime_ns, stat.st_size))
+
+
+def choose(
+  experiment: types.ModuleType | Callable[..., Any] | os.PathLike | str,
+) -> tuple[Callable[..., Any], str]:
+  """The `build` of an experiment that a caller passes, and its name.
+
+  Args:
+    experiment: a module with a `build`; a `build` itself, such as a
+      `Definition`, which may use classes of this session; or a name as for
+      `find`, such as the path of a file.
+
+  Raises:
+    ConfigError: if it is something else, or as `find`.
+  """
+  if isinstance(experiment, str | os.PathLike):
+    name = os.fspath(experiment)
+    return find(name), name
+  if not isinstance(experiment, types.ModuleType):
+    if not callable(experiment):
+      raise ConfigError(
+        f'experiment={experiment!r} is not an experiment; give a module with a '
+        '`build`, an mmjax.training.experiment.Definition, a function '
+        'build(config, mesh), or the path of an experiment file'
+      )
+    return experiment, keep_in_memory(experiment)
+  build = getattr(experiment, 'build', None)
+  if not callable(build):
+    raise ConfigError(
+      f'the module {experiment.__name__} has no `build`; an experiment file '
+      'says build = mmjax.training.experiment.Definition(...)'
+    )
+  name = name_of(experiment)
+  # A path that leaves the working folder says less than a whole one.
+  return build, os.path.abspath(name) if name.startswith('..') else name
+
+
+def locate(name: str) -> Path | None:
+  """The file of an experiment, absolute; it does not run.
+
+  Args:
+    name: a config's `experiment`.
+
+  Returns:
+    None if there is no such file, as of an experiment of a notebook.
+  """
+  if name in ('', IN_MEMORY):
+    return None
+  if _is_started(name):
+    return Path(sys.modules['__main__'].__file__).resolve()
   if name.endswith('.py'):
-    path = Path(name)
-    stat = path.stat() if path.is_file() else None
-    version = (stat.st_mtime_ns, stat.st_size) if stat else None
-    return _of_file(name, path.resolve(), version)
-  return _of_module(name, module)
+    path = Path(name).resolve()
+    return path if path.is_file() else None
+  _make_importable(os.getcwd())
+  try:
+    spec = importlib.util.find_spec(_module_of(name))
+  except ModuleNotFoundError:
+    return None
+  return Path(spec.origin).resolve() if spec and spec.has_location else None
+
+
+def name_at(path: Path, name: str) -> str:
+  """The name by which `find` finds an experiment at a known path.
+
+  Args:
+    path: its file, absolute.
+    name: the name in the folder where it was started.
+
+  Raises:
+    ConfigError: if it is a module of a package of which this process has
+      imported another.
+  """
+  if name.endswith('.py'):
+    return str(path)
+  module = _module_of(name)
+  root = str(path.parents[module.count('.')])
+  if locate(name) != path:
+    sys.path.insert(0, root)
+    importlib.invalidate_caches()
+  if locate(name) != path:
+    raise ConfigError(
+      f'experiment={name!r}: it is {path}, but this process has imported '
+      f'{module.partition(".")[0]} from another folder; open the run in a '
+      'process of its own'
+    )
+  return name
 
 
 def _of_memory() -> Callable[..., Any]:
@@ -80,40 +166,57 @@ def _of_memory() -> Callable[..., Any]:
     raise ConfigError(
       f'experiment={IN_MEMORY!r}: the run was trained by mmjax.train with an '
       'experiment that no file has, in a notebook that has ended; write the '
-      "experiment to a file, and its path as `experiment` into the run's "
-      'config.json'
+      'experiment to a file, and open the run with it: --experiment=FILE, in '
+      'Python mmjax.load(RUN, experiment=FILE)'
     )
   return _in_memory[-1]
 
 
-def _started(name: str, module: str) -> Callable[..., Any] | None:
-  """The `build` of the file that Python was started with, if it is this one.
+def _module_of(name: str) -> str:
+  """The module of an experiment that is not named by a file."""
+  return name if '.' in name else f'experiments.{name}'
 
-  Running it once more would give other classes of the same names.
+
+def _is_started(name: str) -> bool:
+  """Whether a name stands for the file that Python was started with.
+
+  Running it once more would give other classes of the same names. A relative
+  path may be one from the folder in which the run began.
   """
   main = sys.modules['__main__']
   spec, file = getattr(main, '__spec__', None), getattr(main, '__file__', None)
-  if name.endswith('.py'):
-    same = file is not None and Path(file).resolve() == Path(name).resolve()
-  else:
-    same = spec is not None and spec.name == module
-  return getattr(main, 'build', None) if same else None
-
-
-@functools.lru_cache
-def _of_file(
-  name: str, path: Path, version: tuple[int, int] | None
-) -> Callable[..., Any]:
-  del path, version  # Another file, or another version of it, runs again.
-  return user_file.function(
-    name, 'build', flag='config.experiment', keeps_traceback=True
+  if not hasattr(main, 'build'):
+    return False
+  if not name.endswith('.py'):
+    return spec is not None and spec.name == _module_of(name)
+  if file is None:
+    return False
+  started, path = Path(file).resolve(), Path(name)
+  return path.resolve() == started or (
+    started.parts[-len(path.parts) :] == path.parts
   )
 
 
-def _of_module(name: str, module: str) -> Callable[..., Any]:
+@functools.lru_cache
+def _of_file(path: Path, version: tuple[int, int]) -> Callable[..., Any]:
+  del version  # Another version of the file runs again.
+  return _run(path)
+
+
+def _run(path: Path) -> Callable[..., Any]:
+  return user_file.function(
+    path, 'build', flag='config.experiment', keeps_traceback=True
+  )
+
+
+def _make_importable(folder: str) -> None:
   # An installed command doesn't have the working folder on its path.
-  if os.getcwd() not in sys.path:
-    sys.path.insert(0, os.getcwd())
+  if folder not in sys.path:
+    sys.path.insert(0, folder)
+
+
+def _of_module(name: str, module: str) -> Callable[..., Any]:
+  _make_importable(os.getcwd())
   try:
     found = importlib.import_module(module)
   except ModuleNotFoundError as error:

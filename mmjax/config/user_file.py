@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,8 @@ from typing import Any
 from mmjax.errors import ConfigError
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+# Modules that are the same for all folders.
+_SHARED = {*sys.stdlib_module_names, 'mmjax'}
 
 
 def function(
@@ -92,13 +95,42 @@ def _defines(file: Path, name: str) -> bool:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-  """Puts a folder on the path of imports."""
-  entry = str(folder.resolve())
-  sys.path.insert(0, entry)
+  """Puts a folder on the path of imports.
+
+  Modules of other folders that have the names of its own are hidden.
+  """
+  entry = folder.resolve()
+  hidden = _find_others(entry)
+  for name in hidden:
+    del sys.modules[name]
+  sys.path.insert(0, str(entry))
+  importlib.invalidate_caches()
   try:
     yield
   finally:
-    sys.path.remove(entry)
+    sys.path.remove(str(entry))
+    sys.modules.update(hidden)
+
+
+def _find_others(folder: Path) -> dict[str, types.ModuleType]:
+  """Imported modules that a folder has files of the same names as, by name."""
+  own = {path.stem: path for path in folder.glob('*.py')}
+  own |= {path.parent.name: path for path in folder.glob('*/__init__.py')}
+  others = {
+    name
+    for name in own.keys() & sys.modules.keys() - _SHARED
+    if not _is_of_file(sys.modules[name], own[name])
+  }
+  return {
+    name: module
+    for name, module in sys.modules.items()
+    if name.partition('.')[0] in others
+  }
+
+
+def _is_of_file(module: types.ModuleType, path: Path) -> bool:
+  file = getattr(module, '__file__', None)
+  return file is not None and Path(file).resolve() == path.resolve()
 
 
 @contextlib.contextmanager

@@ -103,7 +103,8 @@ def evaluate(
       continue
     values |= measured
     sheets |= drawn
-    rows += measure.rows
+    # Those of a task that names no rows, by their own names.
+    rows += measure.rows or [tasks.ReportRow(n, n) for n in measured]
     notes += measure.notes
   if not values:
     raise ConfigError('\n'.join(refused))
@@ -214,7 +215,7 @@ def _of_task(
     tasks=run.tasks,
     judges=teachers.load_judges({name: task}, run.preprocessor),
   )
-  built = task.evaluators(split)
+  built = tasks.make_evaluators(name, task, split)
   if not built:
     raise ConfigError(f'the task {name} has no evaluation of its own')
   return measures.Measure(run.params, built, task.report_rows)

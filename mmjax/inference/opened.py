@@ -42,7 +42,10 @@ class Opened:
 
 
 def open_model(
-  name: str, check: Callable[[Opened], object] | None = None
+  name: str,
+  check: Callable[[Opened], object] | None = None,
+  *,
+  experiment: str | None = None,
 ) -> Opened:
   """Opens a model.
 
@@ -52,14 +55,17 @@ def open_model(
     name: folder of a run or of a published model, or a name on the hub.
     check: called before parameters are read, with the model without them, to
       refuse at once what it can't do.
+    experiment: path or module of a run's experiment file; None for the one that
+      the run was trained with.
 
   Raises:
     ConfigError: if there is none, or it can't be read.
   """
   folder = hub.find(name)
   if hub.is_run(Path(folder)):
-    load = rebuild.load
+    load = functools.partial(rebuild.load, experiment=experiment)
   else:
+    hub.refuse_experiment(name, experiment)
     load = pretrained.load
   if check is None:
     return Opened(name, load(folder))

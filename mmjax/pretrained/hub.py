@@ -162,6 +162,23 @@ def _read_steps(hub: Any, name: str) -> list[sentence_steps.Step]:
     raise ConfigError(f'{name}: {error}') from error
 
 
+def refuse_experiment(source: Path | str, experiment: Any) -> None:
+  """Refuses what only a run needs, where a published model is opened.
+
+  Args:
+    source: the model, as the user wrote it.
+    experiment: experiment file of a run, or None.
+
+  Raises:
+    ConfigError: if it isn't None.
+  """
+  if experiment is not None:
+    raise ConfigError(
+      f'experiment={experiment!r} is for runs, and {source} is a published '
+      'model; leave it out'
+    )
+
+
 def is_run(folder: Path) -> bool:
   """Whether a folder is a run's, rather than that of a published model."""
   return (folder / 'preprocess.json').exists()

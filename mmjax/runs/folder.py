@@ -1,6 +1,8 @@
 """A run's folder: its config, metrics, results, images and checkpoints.
 
 config.json      the config, with all defaults
+experiment.json  which experiment file it was trained with, see
+                 `experiment_record`
 metrics.jsonl    one line a logged step
 results.json     the last evaluation, name -> number
 tensorboard/     the same numbers as events
@@ -19,7 +21,7 @@ import jax
 
 from mmjax.config import flag_values, schema, settings
 from mmjax.errors import ConfigError, suggest
-from mmjax.runs import metric_writers, workdir
+from mmjax.runs import experiment_record, metric_writers, workdir
 
 
 class RunFolder:
@@ -46,6 +48,8 @@ class RunFolder:
       return
     old, new = settings.read_json(path), settings.to_json(config)
     changed = settings.differences(old, new)
+    if experiment_record.is_same(self.path, new['experiment']):
+      changed.pop('experiment', None)  # From another folder.
     if changed:
       _refuse_unknown(new, changed)
       changed = _join_sources(changed, old, new)
@@ -81,6 +85,7 @@ class RunFolder:
     metric_writers.write_json(
       self.path / 'config.json', settings.to_json(config)
     )
+    experiment_record.write(self.path, config.experiment)
 
   def open_writers(self, config: Any, step: int) -> metric_writers.Writers:
     """All writers of a run that resumes from `step`."""

@@ -12,14 +12,14 @@ import jax
 
 from mmjax import models
 from mmjax import tasks as tasks_lib
-from mmjax.config import components, settings
+from mmjax.config import components
 from mmjax.data import chat_tokenizers, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.errors import ConfigError, suggest_folder
 from mmjax.models import from_config
 from mmjax.nn import quantized
 from mmjax.pretrained import hub
-from mmjax.runs import checkpoints
+from mmjax.runs import checkpoints, experiment_record
 from mmjax.types import Array, Batch, Params
 
 
@@ -141,15 +141,21 @@ class Run:
 
 
 def load(
-  workdir: Path | str, *, check: Callable[[Run], object] | None = None
+  workdir: Path | str,
+  *,
+  experiment: Any = None,
+  check: Callable[[Run], object] | None = None,
 ) -> Run:
   """Opens a run's folder.
 
   Where the config names tasks, parts or models of its experiment's own, the
-  experiment file runs again.
+  experiment file runs again: the one that the run was trained with, from
+  whatever folder it is opened.
 
   Args:
     workdir: the folder.
+    experiment: what has the run's own classes instead: an experiment file's
+      path or module, or a `Definition`; None for the recorded file.
     check: called before the parameters are read, with the run without them; it
       may raise, as where the run can't do what is asked for.
 
@@ -159,9 +165,8 @@ def load(
   """
   workdir = Path(workdir)
   _check_folder(workdir)
-  # Fields that are newer than the run have their defaults.
-  config = settings.complete(settings.from_json(workdir / 'config.json'))
   try:
+    config = experiment_record.read_config(workdir, experiment)
     known = components.of(config)
     tasks = known.build_tasks(config)
     preprocessor = preprocessing.Preprocessor.load(

@@ -96,9 +96,10 @@ class History:
     Raises:
       ConfigError: if no step is saved yet.
     """
-    if self.experiment == experiment_file.IN_MEMORY:
-      experiment_file.keep_in_memory(self.build)
-    return rebuild.load(self.folder)
+    is_in_memory = self.experiment == experiment_file.IN_MEMORY
+    return rebuild.load(
+      self.folder, experiment=self.build if is_in_memory else None
+    )
 
   def plot(self, *names: str) -> 'figure.Figure':
     """Draws metrics by step: a figure that a notebook shows.

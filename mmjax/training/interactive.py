@@ -19,7 +19,7 @@ from mmjax.training.experiment import Build, Definition, Experiment
 
 def train(
   config: Any,
-  experiment: types.ModuleType | Build | None = None,
+  experiment: types.ModuleType | Build | Path | str | None = None,
   workdir: Path | str | None = None,
 ) -> history_lib.History:
   """Trains an experiment in this process: `mmjax.train(config)`.
@@ -33,8 +33,8 @@ def train(
       returns it; missing fields get their defaults. It is not changed.
     experiment: a module with a `build`, such as `experiments.contrastive`; a
       `Definition` or a function `build(config, mesh)`, which may use classes
-      of this session; None for the one that the config names, or, if it names
-      none, for what mmjax has.
+      of this session; the path of an experiment file; None for the one that
+      the config names, or, if it names none, for what mmjax has.
     workdir: the run's folder. A folder that holds a run resumes it, and is
       refused with another config, though not with another code of the same
       config. None for a new folder of the system's temporary ones.
@@ -79,7 +79,7 @@ def _announce(build: Build, folder: str) -> Build:
 
 
 def _find(
-  experiment: types.ModuleType | Build | None, named: str
+  experiment: types.ModuleType | Build | Path | str | None, named: str
 ) -> tuple[Build, str]:
   """The function `build` of an experiment, and the name to open runs by.
 
@@ -89,20 +89,4 @@ def _find(
   """
   if experiment is None:
     return (experiment_file.find(named) if named else Definition()), named
-  if not isinstance(experiment, types.ModuleType):
-    if not callable(experiment):
-      raise ConfigError(
-        f'experiment={experiment!r} is not an experiment; give a module with a '
-        '`build`, an mmjax.training.experiment.Definition, or a function '
-        'build(config, mesh)'
-      )
-    return experiment, experiment_file.keep_in_memory(experiment)
-  build = getattr(experiment, 'build', None)
-  if not callable(build):
-    raise ConfigError(
-      f'the module {experiment.__name__} has no `build`; an experiment file '
-      'says build = mmjax.training.experiment.Definition(...)'
-    )
-  name = experiment_file.name_of(experiment)
-  # A path that leaves the working folder says less than a whole one.
-  return build, os.path.abspath(name) if name.startswith('..') else name
+  return experiment_file.choose(experiment)

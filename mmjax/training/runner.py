@@ -12,7 +12,7 @@ from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import checkpoints as checkpoints_lib
-from mmjax.runs import disk, folder, init_from, owner
+from mmjax.runs import disk, experiment_record, folder, init_from, owner
 from mmjax.training import (
   accumulated_losses,
   compilations,
@@ -188,11 +188,7 @@ def _set_up(
   )
   device_losses.check(config, experiment, program, prepared_run)
   accumulated_losses.check(config, experiment, program, prepared_run)
-  change = schedule.change(
-    config.optimizer, run_folder.steps(), config.train.steps, prepared_run.step
-  )
-  if change:
-    hosts.log(change)
+  _log_changes(config, run_folder, prepared_run.step)
   files = {**experiment.files, **teachers.files(experiment.frozen)}
   run_folder.begin(config, {**files, **init_from.files(config)})
   meter = _make_meter(config, experiment, program, prepared_run)
@@ -218,6 +214,17 @@ def _set_up(
     state=prepared_run.state,
     step=prepared_run.step,
   )
+
+
+def _log_changes(config: Any, run_folder: folder.RunFolder, step: int) -> None:
+  """Prints what differs from the process before, if there was one."""
+  steps = run_folder.steps(), config.train.steps
+  for note in (
+    schedule.change(config.optimizer, *steps, step),
+    experiment_record.describe_change(run_folder.path, config.experiment),
+  ):
+    if note:
+      hosts.log(note)
 
 
 def _open_checkpoints(

@@ -63,6 +63,29 @@ def test_a_config_without_an_experiment_gets_the_started_one(
   assert config.experiment == name
 
 
+def test_a_file_that_was_started_elsewhere_is_known_by_its_path_there(
+  start, tmp_path, monkeypatch
+):
+  for folder in ('project', 'other/project'):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / 'own.py').write_text('build = print')
+  monkeypatch.chdir(tmp_path / 'other')
+  build = lambda config, mesh: None
+  start(build, file=str(tmp_path / 'project/own.py'))
+  assert experiment_file.find('project/own.py') is build
+  assert experiment_file.find(str(tmp_path / 'other/project/own.py')) is print
+
+
+def test_files_of_two_folders_import_their_own_modules(tmp_path):
+  for folder in ('a', 'b'):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / 'own_parts.py').write_text(f'build = {folder!r}.join')
+    (tmp_path / folder / 'own.py').write_text('from own_parts import build')
+  find = lambda folder: experiment_file.find(str(tmp_path / folder / 'own.py'))
+  assert [find(folder)('--') for folder in 'aba'] == ['-a-', '-b-', '-a-']
+  del sys.modules['own_parts']
+
+
 def test_a_file_that_is_gone_is_named():
   with pytest.raises(ConfigError, match=r'experiment=gone\.py: no such file'):
     experiment_file.find('gone.py')

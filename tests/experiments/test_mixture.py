@@ -77,7 +77,9 @@ def test_a_run_on_two_sources(config, tmp_path):
   # No age of x, no style of y.
   assert names >= {f'{s}/{n}' for s in ('val', 'test') for n in SPLITS}
   assert all(name.split('/', 1)[1] in SPLITS for name in names)
-  rows = list(report.table_rows(results, report._rows_of_tasks(tmp_path)))
+  rows = list(
+    report.table_rows(results, report._rows_of_tasks(tmp_path, results))
+  )
   assert {row[:2] for row in rows} == {
     ('x', 'style right'),
     ('y', 'age absolute error (lower is better)'),
