@@ -88,11 +88,13 @@ def check_arguments(
     ContractError: if it can't.
   """
   signature = inspect.signature(function)
+  bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+  shown = inspect.Signature(bare)
   try:
     signature.bind(*[None] * args, **dict.fromkeys(names))
   except TypeError as error:
     raise ContractError(
-      f'{where}, which has the arguments {signature}, cannot be called as '
+      f'{where}, which has the arguments {shown}, cannot be called as '
       f'{call}: {error}'
     ) from error
 

@@ -73,9 +73,7 @@ def check_result(
   Raises:
     ContractError: naming the task, the objective's class, and what it returned.
   """
-  wanted = (
-    f'an objective returns a scalar loss and a dict of metrics {_SECTION}'
-  )
+  wanted = f'an objective returns a pair, loss and dict of metrics {_SECTION}'
   where = f'tasks.{name}: {type(objective).__name__} returned'
   got = contracts.describe(result)
   if not isinstance(result, tuple | list) or len(result) != 2:
@@ -95,7 +93,7 @@ def check_result(
     if value is None or isinstance(value, Mapping) or jnp.shape(value):
       got = contracts.describe(value)
       raise contracts.ContractError(
-        f'{where} {got} {what}, but {wanted}, all of them scalars'
+        f'{where} {got} {what}, but {wanted}, all scalars'
       )
   return loss, metrics
 
