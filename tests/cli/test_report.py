@@ -35,6 +35,24 @@ def test_numbers_stand_beside_chance_and_the_blind_twin(runs, capsys):
   assert f'{runs}/a/samples/test_vqa_000009.png' in out
 
 
+def test_a_task_without_rows_is_shown_by_the_names_of_its_metrics(
+  tmp_path, capsys
+):
+  names = ('far/own/x', 'own/x', 'vqa/accuracy', 'far/vqa/accuracy/of/colors')
+  _finish(tmp_path, **{f'test/{name}': i for i, name in enumerate(names)})
+  config = {'tasks': {'own': {}, 'vqa_classification': {}}}
+  config |= {'data': {'extra_splits': ['far']}}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  assert main.main(['report', str(tmp_path)]) == 0
+  rows = [line.split()[-3:] for line in capsys.readouterr().out.splitlines()]
+  shown = [row for row in rows if row and row[-1].endswith('.000')]
+  assert shown == [
+    ['right', 'answers', '2.000'],
+    ['test', 'own/x', '1.000'],
+    ['far', 'own/x', '0.000'],
+  ]
+
+
 def test_a_folder_of_runs_stands_for_them(runs, capsys):
   main.main(['report', str(runs / 'a'), str(runs / 'b')])
   each = capsys.readouterr().out

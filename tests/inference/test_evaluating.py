@@ -10,6 +10,7 @@ import pytest
 
 from mmjax import pretrained
 from mmjax.cli import main
+from mmjax.inference import evaluating, measures
 from mmjax.pretrained import checkpoint
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
@@ -114,3 +115,26 @@ def test_refused(command, message, data_dir, monkeypatch, capsys):
     code = end.code
   assert code == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_task_without_rows_has_those_of_its_metrics(monkeypatch):
+  class Evaluator:
+    def run(self, params):
+      yield 'own/x', 2.0
+
+    def draw(self):
+      return None
+
+  measure = measures.Measure({}, {'own': Evaluator()}, rows=())
+  make = {'own': lambda: measure}
+  monkeypatch.setattr(evaluating, 'find', lambda *_: make)
+  options = evaluating.Options(data='colors', split='val')
+  results = evaluating.evaluate(None, None, options, None)
+  table = list(evaluating.iterate_table(results, 'val'))
+  assert table == [('val', 'own/x', 2.0, None, None)]
+
+
+def test_an_experiment_of_a_published_model_is_refused(data_dir, capsys):
+  flags = ['--data=colors', f'--data_dir={data_dir}', '--experiment=own.py']
+  assert main.main(['evaluate', str(GOLDEN / 'clip'), *flags]) == 2
+  assert "experiment='own.py' is for runs, and" in capsys.readouterr().err
