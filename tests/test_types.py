@@ -28,7 +28,7 @@ def test_tokens_of_an_array_have_the_mean_of_the_real_ones():
 def test_objectives_follow_their_protocol():
   needed = {
     'align': {'features': ('image', 'sound')},
-    'masked': {'field': 'image'},
+    'masked': {'feature': 'image'},
     'pseudo_labels': {'target': 'a', 'strong': 'b'},
     'mean_teacher': {'target': 'a', 'other': 'b'},
     'distill': {'target': 'a', 'teacher': 'folder'},
