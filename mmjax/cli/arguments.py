@@ -130,7 +130,7 @@ def check_file(flag: str, kind: str, path: str) -> None:
     data = Path(path).read_bytes()
   decode = {'image': images.decode, 'sound': audio.decode}
   try:
-    decode.get(kind, video_files.decode)(data)
+    decode.get(kind, video_files.check)(data)
   except ConfigError as error:
     raise ConfigError(f'{path}: {error}') from error
 

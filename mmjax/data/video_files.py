@@ -1,7 +1,12 @@
 """Decodes frames of video files and animated images."""
 
+import contextlib
+import dataclasses
 import io
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -12,6 +17,67 @@ from mmjax.errors import ConfigError
 
 # First bytes of images, animated or a single frame, which Pillow reads.
 _IMAGES = (b'GIF8', b'\x89PNG', b'RIFF', b'\xff\xd8\xff')
+# A file may be a script that names others; no protocol is there to open these.
+_CLOSED = {'protocol_whitelist': 'none'}
+# Milliseconds of a frame of an animation that has no duration, as in browsers.
+_DURATION = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+  """What is known of a video before its frames are decoded.
+
+  Attributes:
+    number: number of frames.
+    rate: frames a second, on average.
+    height: height in pixels.
+    width: width in pixels.
+  """
+
+  number: int
+  rate: float
+  height: int
+  width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFile:
+  """A video file of a message, of which a model samples frames itself.
+
+  Attributes:
+    source: path of the file, or its contents.
+  """
+
+  source: str | os.PathLike | bytes
+
+  def read(self) -> bytes:
+    """The contents of the file.
+
+    Raises:
+      OSError: if it can't be read.
+    """
+    if isinstance(self.source, bytes):
+      return self.source
+    with open(self.source, 'rb') as file:
+      return file.read()
+
+  def explain(self, error: ConfigError) -> ConfigError:
+    """The same error with the path of the file, if it has one."""
+    is_path = not isinstance(self.source, bytes)
+    return ConfigError(f'{self.source}: {error}') if is_path else error
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """The frames of a video that a model reads.
+
+  Attributes:
+    numbers: their numbers, from 0 on.
+    rate: how many a second they are.
+  """
+
+  numbers: Sequence[int]
+  rate: float
 
 
 def decode(data: bytes) -> list[np.ndarray]:
@@ -30,20 +96,113 @@ def decode(data: bytes) -> list[np.ndarray]:
     ConfigError: if it is not a video, is damaged or empty, or PyAV is needed
       and not installed.
   """
-  is_animation = data.startswith(_IMAGES) and data[8:12] != b'AVI '
-  frames = _decode_animation(data) if is_animation else _decode_video(data)
+  frames = list(_iterate(data))
   if not frames:
     raise ConfigError('the video has no frames')
   return frames
 
 
-def _decode_animation(data: bytes) -> list[np.ndarray]:
+def check(data: bytes) -> None:
+  """Refuses what `decode` does, with one frame at a time in memory."""
+  if not sum(1 for _ in _iterate(data)):
+    raise ConfigError('the video has no frames')
+
+
+def is_still(data: bytes) -> bool:
+  """Whether it is an image of one frame."""
+  return _is_animation(data) and read_outline(data).number == 1
+
+
+def read_outline(data: bytes) -> Outline:
+  """Reads the number, rate and size of a video's frames, decoding none.
+
+  Raises:
+    ConfigError: as `decode`, or if the file has no rate.
+  """
+  read = _outline_animation if _is_animation(data) else _outline_video
+  outline = read(data)
+  if not outline.number:
+    raise ConfigError('the video has no frames')
+  return outline
+
+
+def decode_some(data: bytes, numbers: Collection[int]) -> Iterator[np.ndarray]:
+  """Decodes some frames of a video, one after the other.
+
+  Args:
+    data: contents of the file.
+    numbers: numbers of the frames, from 0 on.
+
+  Yields:
+    Frames uint8 [H, W, 3], in their order in the video.
+
+  Raises:
+    ConfigError: as `decode`, or if the file ends before the last of them.
+  """
+  last, wanted, found = max(numbers), frozenset(numbers), 0
+  with contextlib.closing(_iterate(data, wanted)) as frames:
+    for found, frame in enumerate(frames, 1):
+      yield frame
+      if found == len(wanted):
+        return
+  raise ConfigError(
+    f'the video should have {last + 1} frames or more, but {found} of the '
+    f'{len(wanted)} wanted ones are in the file; it is cut off or damaged'
+  )
+
+
+def sample_frames(
+  outline: Outline, rate: float, least: int, most: int, step: int
+) -> Sample:
+  """Chooses the frames of a video that a model reads.
+
+  As many as `rate` a second, within limits and what there is, down to a
+  multiple of `step`, at equal distances from the first one on (Bai et al. 2025,
+  section 2.1.2; as transformers' `Qwen2VLVideoProcessor` does).
+
+  Args:
+    outline: the video's.
+    rate: frames a second.
+    least: smallest number; of a shorter video all are read.
+    most: largest number.
+    step: number of frames that become one token.
+
+  Raises:
+    ConfigError: if the video has fewer frames than `step`.
+
+  >>> sample_frames(Outline(10, 5.0, 1, 1), 2.0, 4, 768, 2)
+  Sample(numbers=[0, 2, 5, 7], rate=2.0)
+  """
+  total = outline.number
+  number = min(max(total / outline.rate * rate, least), most, total)
+  number = math.floor(number / step) * step
+  if not number:
+    raise ConfigError(
+      f'a video of {total} frames is too short, the model reads {step} or '
+      'more; leave it out, or import it as an image'
+    )
+  edges = np.arange(0, total, total / number).astype(np.float32)
+  numbers = edges.astype(int).tolist()
+  return Sample(numbers, len(numbers) / total * outline.rate)
+
+
+def _is_animation(data: bytes) -> bool:
+  return data.startswith(_IMAGES) and data[8:12] != b'AVI '
+
+
+def _iterate(
+  data: bytes, wanted: Collection[int] | None = None
+) -> Iterator[np.ndarray]:
+  """Decodes the wanted frames, by default all."""
+  iterate = _iterate_animation if _is_animation(data) else _iterate_video
+  return iterate(data, wanted)
+
+
+@contextlib.contextmanager
+def _open_animation(data: bytes) -> Iterator[PIL.Image.Image]:
   try:
     with PIL.Image.open(io.BytesIO(data)) as image:
-      return [
-        np.asarray(images.to_rgb(frame.copy()))
-        for frame in PIL.ImageSequence.Iterator(image)
-      ]
+      yield image
   # Pillow raises many kinds of errors for damaged bytes.
   except Exception as error:
     raise ConfigError(
@@ -52,7 +211,28 @@ def _decode_animation(data: bytes) -> list[np.ndarray]:
     ) from error
 
 
-def _decode_video(data: bytes) -> list[np.ndarray]:
+def _iterate_animation(
+  data: bytes, wanted: Collection[int] | None
+) -> Iterator[np.ndarray]:
+  with _open_animation(data) as image:
+    for number, frame in enumerate(PIL.ImageSequence.Iterator(image)):
+      if wanted is None or number in wanted:
+        yield np.asarray(images.to_rgb(frame.copy()))
+
+
+def _outline_animation(data: bytes) -> Outline:
+  with _open_animation(data) as image:
+    durations = []
+    for frame in PIL.ImageSequence.Iterator(image):
+      frame.load()  # Some formats have the duration with the frame alone.
+      durations.append(frame.info.get('duration') or _DURATION)
+    rate = 1000 * len(durations) / sum(durations)
+    return Outline(len(durations), rate, image.height, image.width)
+
+
+@contextlib.contextmanager
+def _open_video(data: bytes) -> Iterator[Any]:
+  """The container of a video file, closed at the end."""
   try:
     import av
   except ImportError as error:
@@ -61,15 +241,36 @@ def _decode_video(data: bytes) -> list[np.ndarray]:
       "pip install 'mmjax[video]'"
     ) from error
   try:
-    with av.open(io.BytesIO(data)) as container:
-      return [
-        frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)
-      ]
+    with av.open(io.BytesIO(data), options=_CLOSED) as container:
+      yield container
   except Exception as error:  # av.error.*, IndexError without a video stream.
     raise ConfigError(
       f'not a readable video ({len(data)} bytes, which begin with '
       f'{data[:12]!r}): {images.explain_error(error)}'
     ) from error
+
+
+def _iterate_video(
+  data: bytes, wanted: Collection[int] | None
+) -> Iterator[np.ndarray]:
+  with _open_video(data) as container:
+    for number, frame in enumerate(container.decode(video=0)):
+      if wanted is None or number in wanted:
+        yield frame.to_ndarray(format='rgb24')
+
+
+def _outline_video(data: bytes) -> Outline:
+  with _open_video(data) as container:
+    stream = container.streams.video[0]
+    rate = stream.average_rate or stream.guessed_rate
+    height, width = stream.height, stream.width
+    number = sum(1 for packet in container.demux(stream) if packet.size)
+  if number and not rate:
+    raise ConfigError(
+      'the video says neither how many frames a second it has nor how long it '
+      'is; write it anew, as ffmpeg -i OLD NEW does'
+    )
+  return Outline(number, float(rate or 0), height, width)
 
 
 def choose_frames(

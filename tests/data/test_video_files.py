@@ -3,13 +3,13 @@
 import io
 import sys
 
-import av
 import numpy as np
 import PIL.Image
 import pytest
 
 from mmjax.data import video_files
 from mmjax.errors import ConfigError
+from tests.data import video_encoding
 
 LEVELS = (0, 60, 120, 180, 240)
 
@@ -24,16 +24,8 @@ def make_animation(format: str) -> bytes:
 
 
 def make_video(format: str, codec: str) -> bytes:
-  file = io.BytesIO()
-  with av.open(file, 'w', format=format) as container:
-    stream = container.add_stream(codec, rate=5)
-    stream.width, stream.height, stream.pix_fmt = 16, 32, 'yuv420p'
-    for level in LEVELS:
-      image = np.full((32, 16, 3), level, np.uint8)
-      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-  return file.getvalue()
+  images = [np.full((32, 16, 3), level, np.uint8) for level in LEVELS]
+  return video_encoding.encode(images, 5, format, codec)
 
 
 def make_file(name: str) -> bytes:
@@ -91,3 +83,40 @@ def test_without_the_package_the_message_names_it(monkeypatch):
   assert len(video_files.decode(make_file('GIF'))) == len(LEVELS)
   with pytest.raises(ConfigError, match=r'PyAV: pip install .mmjax\[video\]'):
     video_files.decode(make_file('mp4'))
+
+
+def test_a_script_that_names_a_file_opens_none(tmp_path, monkeypatch):
+  """Videos may come from anybody, with requests to a server."""
+  (tmp_path / 'a.avi').write_bytes(make_file('avi'))
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ConfigError, match='not a readable video'):
+    video_files.decode(b"ffconcat version 1.0\nfile 'a.avi'\n")
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_some_frames_are_those_of_all(name):
+  data = make_file(name)
+  outline = video_files.read_outline(data)
+  rate = 10 if name in ('GIF', 'WEBP', 'PNG') else 5
+  assert outline == video_files.Outline(5, rate, 32, 16)
+  assert not video_files.is_still(data)
+  every = video_files.decode(data)
+  some = list(video_files.decode_some(data, [1, 4]))
+  np.testing.assert_array_equal(some, [every[1], every[4]])
+  with pytest.raises(ConfigError, match='6 frames or more, but 1 of the 2'):
+    list(video_files.decode_some(data, [4, 5]))
+
+
+def test_an_animation_has_the_rate_of_its_durations():
+  frames = [PIL.Image.new('L', (7, 5), level) for level in LEVELS]
+  file = io.BytesIO()
+  frames[0].save(
+    file, 'GIF', save_all=True, append_images=frames[1:], duration=[200] * 5
+  )
+  assert video_files.read_outline(file.getvalue()).rate == 5.0
+
+
+def test_a_frame_is_too_short_for_a_step_of_two():
+  outline = video_files.Outline(1, 5.0, 8, 8)
+  with pytest.raises(ConfigError, match='a video of 1 frames is too short'):
+    video_files.sample_frames(outline, 2.0, 4, 768, 2)
