@@ -321,8 +321,10 @@ def _find_feature(run, name: str) -> str:
   if name in run.preprocessor.features:
     return name
   for feature in run.preprocessor.features.values():
-    if isinstance(feature, features.Turns) and feature.medium == name:
-      return next(iter(feature.media_names), name)
+    if isinstance(feature, features.Turns):
+      named = features.name_media(feature)
+      if name in named:
+        return named[name][0]
   return name
 
 

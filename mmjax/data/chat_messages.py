@@ -4,29 +4,33 @@ import base64
 import binascii
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import PIL.Image
 
+from mmjax.data import video_files
 from mmjax.data.chat_templates import ChatTemplate, Message
 from mmjax.errors import ConfigError
 
 _DATA = {
   kind: re.compile(rf'data:{kind}/[\w.+-]+;base64,', re.IGNORECASE)
-  for kind in ('image', 'audio')
+  for kind in ('image', 'video', 'audio')
 }
 _KINDS = {
   'image': 'image',
   'image_url': 'image',
   'video': 'video',
+  'video_url': 'video',
   'audio': 'audio',
   'audio_url': 'audio',
   'input_audio': 'audio',
 }
 _SOURCES = ('url', 'path')
-_WORDS = {'image': 'an image', 'video': 'an image', 'audio': 'a sound'}
+_WORDS = {'image': 'an image', 'video': 'a video', 'audio': 'a sound'}
+_EXAMPLES = {'image': 'image/png', 'video': 'video/mp4', 'audio': 'audio/wav'}
 _BASE64_SOUND = 'data:audio/wav;base64,'
 
 
@@ -38,7 +42,7 @@ class Separated:
     messages: the messages; a content is a list of texts and of parts such as
       {'type': 'image'}.
     media: the images, videos and sounds, in their order: paths of files, Pillow
-      images, arrays, or bytes of sounds.
+      images, arrays, bytes of sounds, or a `VideoFile`.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -69,9 +73,10 @@ def separate(messages: Sequence[Message]) -> Separated:
   A content is a text, or a list of texts, {'type': 'text', 'text': ...},
   {'type': 'image', 'image': ...} (or `url` or `path` instead of `image`),
   {'type': 'video', 'video': ...}, {'type': 'audio', 'audio': ...}, {'type':
-  'image_url', 'image_url': {'url': ...}} and {'type': 'input_audio',
-  'input_audio': {'data': ...}} with base64. Images are files, Pillow images,
-  arrays, or 'data:' URLs; so are sounds, without Pillow.
+  'image_url', 'image_url': {'url': ...}}, the same with `video_url`, and
+  {'type': 'input_audio', 'input_audio': {'data': ...}} with base64. Images are
+  files, Pillow images, arrays, or 'data:' URLs; so are videos and sounds,
+  without Pillow.
 
   Raises:
     ConfigError: for another part, or an image that isn't there or is to be
@@ -152,33 +157,36 @@ def _read_part(part: Any, number: int) -> tuple[str | dict[str, str], Any]:
 
 def _open_url(source: Any, kind: str, number: int) -> Any:
   """Decodes a 'data:' URL; refuses others, which are not names of files."""
+  if kind == 'video' and isinstance(source, bytes | os.PathLike):
+    return video_files.VideoFile(source)
   if not isinstance(source, str):
     return source
-  pattern = _DATA.get(kind, _DATA['image'])
-  match = pattern.match(source)
+  match = _DATA[kind].match(source)
   if match:
     return _decode(source[match.end() :], kind, number)
   if source[:5].lower() == 'data:':
-    example = 'audio/wav' if kind == 'audio' else 'image/png'
     raise ConfigError(
       f'turn {number}: {source!r:.60} is not the data: URL of '
       f'{_WORDS[kind]}; write '
-      f'data:{example};base64,... with its bytes'
+      f'data:{_EXAMPLES[kind]};base64,... with its bytes'
     )
   if re.match(r'\w+://', source) and not source.startswith('file://'):
     raise ConfigError(
       f'turn {number}: {source:.80} is not downloaded; save it, and give the '
       "file's path"
     )
-  return source.removeprefix('file://')
+  path = source.removeprefix('file://')
+  return video_files.VideoFile(path) if kind == 'video' else path
 
 
 def _decode(text: str, kind: str, number: int) -> Any:
-  """The image of a text of base64, or the bytes of a sound."""
+  """The image of a text of base64, a video, or the bytes of a sound."""
   try:
     data = base64.b64decode(text, validate=True)
     if kind == 'audio':
       return data
+    if kind == 'video':
+      return video_files.VideoFile(data)
     image = PIL.Image.open(io.BytesIO(data))
     image.load()
   except (

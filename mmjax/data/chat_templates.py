@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -28,8 +29,6 @@ _FILES = ('chat_template.json', 'processor_config.json', SETTINGS)
 _TOKENS = ('bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask')
 # Names of what a model thinks before it answers; templates read the first.
 _REASONING = ('reasoning_content', 'thinking', 'reasoning')
-# Types of parts that a placeholder can stand for.
-_PLACED = ('image', 'audio')
 _PROBE = 'probe'
 
 Message = Mapping[str, Any]
@@ -147,17 +146,19 @@ class ChatTemplate:
     return self._writes(_PROBE)
 
   def make_content(
-    self, items: Sequence[str | Message], placeholder: str = ''
+    self,
+    items: Sequence[str | Message],
+    placeholders: Mapping[str, str] = MappingProxyType({}),
   ) -> Any:
     """A message's content in the form that the template reads.
 
     A template of texts alone, as a language model without images has, gets an
-    image or a sound as its placeholder on a line of its own (Liu et al. 2023,
-    table 2).
+    image, a video or a sound as its placeholder on a line of its own (Liu et
+    al. 2023, table 2).
 
     Args:
       items: texts, and parts such as {'type': 'image'}, in their order.
-      placeholder: token that stands for an image or a sound; '' for none.
+      placeholders: tokens that stand for parts, by their type.
 
     Raises:
       ConfigError: for a part in a template that reads texts alone.
@@ -165,9 +166,12 @@ class ChatTemplate:
     parts = [item for item in items if not isinstance(item, str)]
     if not parts and self.takes_texts:
       return ' '.join(map(str, items))
-    are_media = all(part.get('type') in _PLACED for part in parts)
-    if placeholder and are_media and not self.takes_parts:
-      return '\n'.join(i if isinstance(i, str) else placeholder for i in items)
+    are_known = all(part.get('type') in placeholders for part in parts)
+    if placeholders and are_known and not self.takes_parts:
+      return '\n'.join(
+        item if isinstance(item, str) else placeholders[item['type']]
+        for item in items
+      )
     if not self.takes_parts:
       kinds = ', '.join(str(part.get('type')) for part in parts) or 'text'
       raise ConfigError(

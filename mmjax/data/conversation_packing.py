@@ -1,6 +1,7 @@
 """Several conversations in one row, so that few tokens are padding.
 
-Their images share a row too, of as many as the feature of images has room for.
+Their images share a row too, of as many as the feature of images has room for,
+and so do their videos.
 
 Conversations don't attend to each other, and each counts its positions from 0,
 so that loss and gradients are those of a row for each. Which ones share a row
@@ -26,8 +27,8 @@ def fill_rows(
   lengths: Sequence[int],
   length: int,
   seed: int,
-  images: Sequence[int] = (),
-  most_images: int = 0,
+  media: Sequence[Sequence[int]] = (),
+  rooms: Sequence[int] = (),
 ) -> list[tuple[int, ...]]:
   """Puts texts into rows, the longest first, each into the fullest that fits.
 
@@ -40,9 +41,9 @@ def fill_rows(
     lengths: number of tokens of each text, at most `length`.
     length: number of tokens of a row.
     seed: seed of the order of equally long texts.
-    images: what the images of each text take of a row, at most `most_images`;
-      () if there are none.
-    most_images: what a row has room for.
+    media: what the images of each text take of a row, and its videos, at most
+      `rooms`; () if there are none.
+    rooms: what a row has room for of each.
 
   Returns:
     The numbers of the texts in each row.
@@ -50,23 +51,27 @@ def fill_rows(
   shuffled = np.random.default_rng(seed).permutation(len(lengths))
   by_length = sorted(map(int, shuffled), key=lambda i: -lengths[i])
   rows: list[list[int]] = []
-  free_images: list[int] = []  # By row.
+  free: list[list[int]] = []  # Of each of `rooms`, by row.
   room: list[tuple[int, int]] = []  # What is free in each row, sorted.
   for text in by_length:
-    number = images[text] if images else 0
+    own = media[text] if media else ()
     first = bisect.bisect_left(room, (lengths[text], -1))
     tried = range(first, min(len(room), first + _MOST_TRIED))
-    at = next((i for i in tried if free_images[room[i][1]] >= number), None)
+    at = next((i for i in tried if _fits(own, free[room[i][1]])), None)
     if at is None:
-      free, row = length, len(rows)
+      left, row = length, len(rows)
       rows.append([])
-      free_images.append(most_images)
+      free.append([*rooms])
     else:
-      free, row = room.pop(at)
+      left, row = room.pop(at)
     rows[row].append(text)
-    free_images[row] -= number
-    bisect.insort(room, (free - lengths[text], row))
+    free[row] = [a - b for a, b in zip(free[row], own, strict=False)]
+    bisect.insort(room, (left - lengths[text], row))
   return [tuple(row) for row in rows]
+
+
+def _fits(numbers: Sequence[int], rooms: Sequence[int]) -> bool:
+  return all(a <= b for a, b in zip(numbers, rooms, strict=False))
 
 
 class PackedSource(sources.Source):
@@ -153,20 +158,20 @@ def pack(
   if isinstance(source, mixtures.Mixture):
     feature.refuse('packed', 'packs one data set, but data.mixture has several')
   sizes = [_measure(source, index, feature) for index in range(len(source))]
-  lengths, images = map(list, zip(*sizes, strict=True))
-  rows = fill_rows(lengths, feature.length, seed, images, feature.media_room)
+  lengths, media = map(list, zip(*sizes, strict=True))
+  rows = fill_rows(lengths, feature.length, seed, media, feature.media_rooms)
   return PackedSource(source, rows), PackedPreprocessor(preprocessor)
 
 
 def _measure(
   source: sources.Source, index: int, feature: features.Turns
-) -> tuple[int, int]:
-  """Number of tokens, and what its images take of a row.
+) -> tuple[int, tuple[int, ...]]:
+  """Number of tokens, and what its images and videos take of a row.
 
   What can't be read has a row of its own.
   """
   read = source.read if feature.media_names else source.read_small
-  whole = feature.length, feature.media_room
+  whole = feature.length, feature.media_rooms
   try:
     value = feature.choose(read(index), None)
     ids, learnt = feature.encode(value) if value else ([], [])
@@ -175,6 +180,6 @@ def _measure(
   if feature.requires_answer and not any(learnt[1 : feature.length]):
     return whole
   used = feature.count_media(value or ())
-  if used > feature.media_room:
+  if not _fits(used, feature.media_rooms):
     return whole
   return min(len(ids), feature.length), used

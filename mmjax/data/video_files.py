@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageSequence
 
-from mmjax.data import images
+from mmjax.data import file_paths, images
 from mmjax.errors import ConfigError
 
 # First bytes of images, animated or a single frame, which Pillow reads.
@@ -54,12 +54,11 @@ class VideoFile:
     """The contents of the file.
 
     Raises:
-      OSError: if it can't be read.
+      ConfigError: if it can't be read.
     """
     if isinstance(self.source, bytes):
       return self.source
-    with open(self.source, 'rb') as file:
-      return file.read()
+    return file_paths.read_bytes(self.source, 'video')
 
   def explain(self, error: ConfigError) -> ConfigError:
     """The same error with the path of the file, if it has one."""

@@ -1,4 +1,4 @@
-"""What conversations with images or sounds need of a model's settings."""
+"""What conversations with images and others need of a model's settings."""
 
 import math
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def check_built(
     return
   hears = hasattr(model, 'input_sounds')
   if hears != bool(turns.sound):
-    setting = 'sound' if turns.sound else 'image'
+    setting = next(iter(features_lib.name_media(turns)))
     name = 'interleaved_audio' if turns.sound else 'interleaved'
     turns.refuse(
       setting,
@@ -102,9 +102,9 @@ def _check_patches(
 ) -> None:
   if vision.get('name') != 'packed_vit':
     raise ConfigError(
-      f'{where} is of the kind patches, which model.vision of the name '
-      f"{vision.get('name')!r} does not encode; use 'packed_vit', or the kind "
-      "'images'"
+      f'{where} is of the kind {feature.kind}, which model.vision of the name '
+      f"{vision.get('name')!r} does not encode; use 'packed_vit'"
+      + (", or the kind 'images'" if feature.kind == 'patches' else '')
     )
   settings = {**models.settings_of('packed_vit'), **vision}
   for name in _SHARED:
@@ -122,8 +122,8 @@ def set_placeholder(
 ) -> Mapping[str, Any]:
   """Settings of a model with images or sounds where conversations have them.
 
-  Other tokens that stand for something in the published model, such as
-  videos, are words.
+  That of images comes before that of videos. Other tokens that stand for
+  something in the published model are words.
 
   Args:
     model: a config's `model`.
@@ -138,12 +138,18 @@ def set_placeholder(
   placeholders = tuple(model.get('placeholders') or ())
   if not feature.media_names:
     return {**model, 'placeholders': ()} if placeholders else model
-  found = tokenizer.find_id(feature.placeholder)
-  if found not in placeholders:
-    raise ConfigError(
-      f'data.features.{feature.name}.placeholder={feature.placeholder!r} has '
-      f'the id {found}, but the model has the placeholders {placeholders}; '
-      'name that token, or set model.placeholders in a model named '
-      "'interleaved' or 'interleaved_audio'"
-    )
-  return {**model, 'placeholders': (found,)}
+  names = []
+  if feature.image or feature.sound:
+    names.append('placeholder')
+  if feature.video:
+    names.append('video_placeholder')
+  chosen = tuple(tokenizer.find_id(getattr(feature, name)) for name in names)
+  for name, found in zip(names, chosen, strict=True):
+    if found not in placeholders:
+      raise ConfigError(
+        f'data.features.{feature.name}.{name}={getattr(feature, name)!r} has '
+        f'the id {found}, but the model has the placeholders {placeholders}; '
+        'name that token, or set model.placeholders in a model named '
+        "'interleaved' or 'interleaved_audio'"
+      )
+  return {**model, 'placeholders': chosen}

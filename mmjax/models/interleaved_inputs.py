@@ -6,18 +6,24 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.types import Array, Batch
+from mmjax.types import Array, Batch, Tokens
 
 
 def select(
-  batch: Batch, name: str, images: Sequence[str], *, has_axes: bool
+  batch: Batch,
+  name: str,
+  images: Sequence[str],
+  videos: Sequence[str] = (),
+  *,
+  has_axes: bool,
 ) -> dict[str, Any]:
-  """Selects a feature of texts and its images, by the keys of one of texts.
+  """Selects a feature of texts with its images and videos, by keys of texts.
 
   Args:
     batch: arrays by feature.
     name: the feature of the texts or conversations.
     images: the features of its images.
+    videos: the feature of its videos; () for none.
     has_axes: whether rotary positions have several axes.
 
   Returns:
@@ -42,7 +48,64 @@ def select(
   elif images:
     slots = batch.get(f'{name}_slots')
     chosen['image'] = _join_images(batch, images, slots)
+  for video in videos:
+    if video in batch:
+      chosen['videos'] = _select_patches(batch, video)
   return chosen
+
+
+def count_tokens(
+  batch: Batch, placeholders: Sequence[int], number: int
+) -> Array:
+  """Which of the tokens of images, from 0 on, each placeholder is, [B, T].
+
+  With `videos`, their tokens stand behind those of images. Here is room for two
+  of images and three of videos, with the placeholders 8 and 9:
+
+    text   1  9  8  9  8
+    which  .  2  0  3  1
+
+  Args:
+    batch: `text` [B, T], and `videos` if they are apart from images.
+    placeholders: ids of the tokens that images and videos replace.
+    number: N, number of the tokens of images and videos.
+
+  Returns:
+    int32 [B, T], of no meaning where no placeholder is.
+  """
+  ids = batch['text']
+  if 'videos' not in batch:
+    known = jnp.asarray(tuple(placeholders), jnp.int32)
+    return jnp.cumsum(jnp.isin(ids, known), axis=1) - 1
+  videos = ids == placeholders[-1]
+  # Each token is of as many patches.
+  sizes = [
+    batch[key]['segments'].shape[1]
+    for key in ('patches', 'videos')
+    if key in batch
+  ]
+  first = number * (sum(sizes) - sizes[-1]) // sum(sizes)
+  return jnp.where(
+    videos,
+    first + jnp.cumsum(videos, axis=1) - 1,
+    jnp.cumsum(ids == placeholders[0], axis=1) - 1,
+  )
+
+
+def join_tokens(parts: Sequence[Tokens]) -> Tokens:
+  """Tokens of images and those of videos, one after the other, [B, N, D]."""
+  first = parts[0]
+  if len(parts) == 1:
+    return first
+  levels = None
+  if first.levels is not None:
+    levels = jnp.concatenate([part.levels for part in parts], axis=2)
+  return Tokens(
+    jnp.concatenate([part.values for part in parts], axis=1),
+    jnp.concatenate([part.mask for part in parts], axis=1),
+    first.pooled,
+    levels,
+  )
 
 
 def select_sounds(batch: Batch, names: Sequence[str]) -> dict[str, Array]:

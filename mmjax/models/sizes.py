@@ -60,10 +60,11 @@ class OutputSpec:
 def describe_media(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
   """The attributes of a model that describe what stands in conversations."""
   feature = data.features.get(outputs.text)
-  sound = getattr(feature, 'sound', '')
+  sound, video = (getattr(feature, key, '') for key in ('sound', 'video'))
   names = tuple(getattr(feature, 'media_names', ()))
   described = {
-    'input_images': tuple(name for name in names if name != sound),
+    'input_images': tuple(n for n in names if n not in (sound, video)),
+    'input_videos': tuple(name for name in names if name == video),
     'input_sounds': tuple(name for name in names if name == sound),
     'image_tokens': getattr(feature, 'image_tokens', 0),
   }

@@ -1,6 +1,6 @@
 """Language models with images: the parts, and one with images among words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -101,7 +101,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   `image_newline`.
 
   Attributes:
-    placeholders: ids of the tokens that images replace.
+    placeholders: ids of the tokens that images replace; of two, the second are
+      videos.
     image_blocks: whether the tokens of an image attend to each other in both
       directions, and all others to those before them alone (Gemma 3).
     image_newline: whether a learned token ends each row of an image of tiles,
@@ -111,6 +112,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       batch's `text`.
     input_images: the features of their images, in the order in which a
       conversation counts them.
+    input_videos: the feature of their videos.
     image_tokens: number of placeholders of an image in these; 0 if they differ.
   """
 
@@ -119,6 +121,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   image_newline: bool = False
   output_text: str = ''
   input_images: Sequence[str] = ()
+  input_videos: Sequence[str] = ()
   image_tokens: int = 0
 
   text_kinds: ClassVar[tuple[str, ...]] = ('continue',)
@@ -155,8 +158,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         comes last here, as positions count from the first slot; in `generate`
         it may stand anywhere, as it takes no position there. The images are
         `image` [B, n, H, W, C], n images a text, those that a text lacks last;
-        or `patches`, arguments of `PackedViT.encode_patches` by name. Both may
-        be missing. With `image_newline`, `image_layout` may have the arrays
+        or `patches`, arguments of `PackedViT.encode_patches` by name, of images
+        and videos in the order of their placeholders; or, where these differ,
+        `patches` of images and `videos`, the same of videos. All may be
+        missing. With `image_newline`, `image_layout` may have the arrays
         [B, N, 4] of `mmjax.ops.anyres.Layout` by name, of all tokens of a
         text's images. `text_positions` [B, T, A] are rotary positions that
         don't simply count, and `prefix` [B, T] is True for the tokens that
@@ -218,11 +223,15 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   def encode_images(
     self, batch: Batch, *, train: bool = False
   ) -> Tokens | None:
-    """The tokens of all images of a text, [B, N, D]; None without any."""
-    if 'patches' in batch:
-      encoded = self.vision.encode_patches(**batch['patches'], train=train)
-      values = self._project(encoded.values, train=train)
-      return Tokens(values, encoded.mask, values[:, 0], encoded.levels)
+    """The tokens of all images of a text, [B, N, D]; None without any.
+
+    Those of `videos` come last.
+    """
+    sets = [batch[key] for key in ('patches', 'videos') if key in batch]
+    if sets:
+      return inputs.join_tokens(
+        [self._encode_patches(patches, train=train) for patches in sets]
+      )
     if 'image' not in batch:
       return None
     tokens = self._encode(batch['image'], train=train)
@@ -239,6 +248,13 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         "another scheme than 'padded'"
       )
     return self._lay_out(tokens, **layout)
+
+  def _encode_patches(
+    self, patches: Mapping[str, Array], *, train: bool
+  ) -> Tokens:
+    encoded = self.vision.encode_patches(**patches, train=train)
+    values = self._project(encoded.values, train=train)
+    return Tokens(values, encoded.mask, values[:, 0], encoded.levels)
 
   def _check_tokens(self, number: int) -> None:
     if self.image_tokens and number != self.image_tokens:
@@ -293,8 +309,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     images = self._encode_inserted(batch, train=train)
     if images is None:
       return words, None
-    which = jnp.cumsum(replaced, axis=1) - 1
-    which = jnp.clip(which, 0, images.values.shape[1] - 1)  # [B, T] in 0..N-1
+    number = images.values.shape[1]
+    which = inputs.count_tokens(batch, self.placeholders, number)
+    which = jnp.clip(which, 0, number - 1)  # [B, T] in 0..N-1
     vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
     x = jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
     if images.levels is None:
@@ -346,6 +363,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       batch,
       name or self.output_text,
       () if name else self.input_images,
+      () if name else self.input_videos,
       has_axes=bool(rope.get('sections')),
     )
 

@@ -11,6 +11,8 @@ from mmjax.errors import ConfigError
 
 # Largest ratio of the sides of an image.
 _LONGEST = 200
+# What a frame keeps of pixels that frames share, of the smallest number.
+_KEPT = 1.05
 # Bounds and step of the search for the largest size.
 _SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
@@ -85,6 +87,30 @@ def fit_size(
       math.ceil(length * grow / side) * side for length in (height, width)
     ]
   return sides[0], sides[1]
+
+
+def share_pixels(
+  number: int, step: int, min_pixels: int, max_pixels: int, total_pixels: int
+) -> int:
+  """Largest number of pixels of a frame of a video.
+
+  As `Qwen2VLVideoProcessor` of transformers with `cap_pixels_per_frame`.
+
+  Args:
+    number: number of the video's frames.
+    step: number of frames that become one token.
+    min_pixels: smallest number of pixels of a frame, of which it keeps 1.05.
+    max_pixels: largest number of pixels of a frame.
+    total_pixels: pixels that the frames share, those of a step counted once; 0
+      for no bound.
+
+  >>> share_pixels(8, 2, 100, 1000, 2000), share_pixels(80, 2, 100, 1000, 2000)
+  (500, 105)
+  """
+  if not total_pixels:
+    return max_pixels
+  shared = min(max_pixels, total_pixels * step // number)
+  return max(shared, int(min_pixels * _KEPT))
 
 
 def fit_tokens(

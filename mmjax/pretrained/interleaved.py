@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.data import chat_ids
+from mmjax.data import chat_ids, video_files
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import base, chats, language_models
@@ -36,9 +36,11 @@ class PublishedInterleaved(language_models.PublishedWriter):
 
   Attributes:
     media: what they are, for errors.
+    samples_videos: whether it reads video files, of which it samples frames.
   """
 
   media: ClassVar[str] = 'images'
+  samples_videos: ClassVar[bool] = False
 
   @classmethod
   def read_image_text(
@@ -152,6 +154,15 @@ class PublishedInterleaved(language_models.PublishedWriter):
       raise ConfigError(
         f'{len(rows)} entries of {self.media} do not match {len(texts)} texts; '
         'give one entry, or a list, for each text'
+      )
+    has_files = any(
+      isinstance(image, video_files.VideoFile) for row in rows for image in row
+    )
+    if has_files and not self.samples_videos:
+      raise ConfigError(
+        f'{type(self).__module__.rpartition(".")[2]} reads no video files in '
+        'messages; pass the frames of a video, uint8 [F, H, W, 3], if it reads '
+        'videos'
       )
     image_arrays, grids = self.prepare_images(rows)
     ids = [

@@ -13,15 +13,11 @@ from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import preprocess, sections
 
-# Keys of images, and of the frames of videos.
-VIDEOS = preprocess.SECTION.join(
+_SAMPLING = ('fps', 'max_frames', 'min_frames')
+_FRAMES = preprocess.SECTION.join(
   sections.Section(
-    # Sampling of frames: here the caller passes the frames.
     irrelevant=(
       'do_sample_frames',
-      'fps',
-      'max_frames',
-      'min_frames',
       'num_frames',
       'return_metadata',
       'video_metadata',
@@ -29,17 +25,24 @@ VIDEOS = preprocess.SECTION.join(
     ),
   )
 )
-SECTION = VIDEOS.join(
+# Keys of images, and of the frames of videos that the caller passes.
+VIDEOS = _FRAMES.join(sections.Section(irrelevant=_SAMPLING))
+SECTION = _FRAMES.join(
   sections.Section(
     read=(
+      'cap_pixels_per_frame',
       'max_pixels',
+      'max_video_tokens',
       'merge_size',
       'min_pixels',
       'patch_size',
       'temporal_patch_size',
+      *_SAMPLING,
     ),
   )
 )
+# Tokens of a video in transformers, unless a file says otherwise.
+_VIDEO_TOKENS = 128_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +159,66 @@ class PatchPreprocessor:
     side = self.patch_size * self.merge_size
     return packing.fit_size(
       height, width, side, self.min_pixels, self.max_pixels
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPreprocessor(PatchPreprocessor):
+  """Cuts a video, whose frames are sampled in conversations.
+
+  Attributes:
+    fps: frames a second that are sampled.
+    min_frames: smallest number of sampled frames.
+    max_frames: largest number of sampled frames.
+    total_pixels: pixels that the frames of a video share, as of
+      `mmjax.data.features.Videos`; 0 for no bound.
+  """
+
+  fps: float = 2.0
+  min_frames: int = 4
+  max_frames: int = 768
+  total_pixels: int = 0
+
+  @classmethod
+  def from_config(
+    cls,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    file: str = preprocess.FILE,
+  ) -> 'VideoPreprocessor':
+    """Reads a preprocessor_config.json; see `PatchPreprocessor`.
+
+    `cap_pixels_per_frame` shares nine tenths of the pixels of
+    `max_video_tokens`, as in transformers.
+
+    Raises:
+      ConfigError: for a setting that mmjax does not support.
+    """
+    made = super().from_config(config, defaults, file)
+    sampling = {
+      key: config[key] for key in _SAMPLING if config.get(key) is not None
+    }
+    if config.get('cap_pixels_per_frame'):
+      side = made.patch_size * made.merge_size
+      most = config.get('max_video_tokens', _VIDEO_TOKENS)
+      sampling['total_pixels'] = int(most * side**2 * 0.9)
+    return dataclasses.replace(made, **sampling)
+
+  def fit_size(
+    self, height: int, width: int, number: int = 1
+  ) -> tuple[int, int]:
+    return packing.fit_size(
+      height,
+      width,
+      self.patch_size * self.merge_size,
+      self.min_pixels,
+      packing.share_pixels(
+        number,
+        self.frames,
+        self.min_pixels,
+        self.max_pixels,
+        self.total_pixels,
+      ),
     )
 
 

@@ -42,7 +42,12 @@ class Model(qwen_vl.QwenVL):
   def video_interval(self) -> float:
     vision = qwen_vl.vision_section(self.config, _VISION)
     seconds = vision['temporal_patch_size'] / self.frames_per_second
-    return vision['tokens_per_second'] * seconds
+    return self.read_time(self.config) * seconds
+
+  @classmethod
+  def read_time(cls, config: Mapping[str, Any]) -> float:
+    vision = qwen_vl.vision_section(config, _VISION)
+    return float(vision['tokens_per_second'])
 
 
 def module(

@@ -56,7 +56,7 @@ SECTIONS = {
 }
 
 
-class VideoPreprocessor(patches.PatchPreprocessor):
+class VideoPreprocessor(patches.VideoPreprocessor):
   """Cuts a video, all frames of which share its budget of pixels."""
 
   def fit_size(
@@ -96,6 +96,11 @@ class Model(qwen_vl.QwenVL):
   frames_per_second: ClassVar[float] = 2.0
 
   video_class: ClassVar[type] = VideoPreprocessor
+  samples_videos: ClassVar[bool] = False
+
+  @classmethod
+  def read_time(cls, config: Mapping[str, Any]) -> None:
+    del config  # Times are words.
 
   def prepare_batch(
     self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False

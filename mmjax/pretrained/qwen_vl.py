@@ -11,6 +11,8 @@ import numpy as np
 
 from mmjax import decoders, models
 from mmjax.data import images as image_files
+from mmjax.data import video_files
+from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import (
   base,
@@ -94,8 +96,9 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   """Qwen2-VL and similar models; images keep their aspect ratio.
 
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
-  image, and the same with `<|video_pad|>` for a video: an array of its frames
-  [F, H, W, 3]. These are tokens of the model's tokenizer; config.json says
+  image, and the same with `<|video_pad|>` for a video: a
+  `mmjax.data.video_files.VideoFile`, or an array of its sampled frames [F, H,
+  W, 3]. These are tokens of the model's tokenizer; config.json says
   which ids images and videos replace (`image_token_id`, `video_token_id`).
   `chat` adds the words of the chat template, such as `<|im_start|>user`.
   """
@@ -104,9 +107,10 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     'image_mean': (0.48145466, 0.4578275, 0.40821073),
     'image_std': (0.26862954, 0.26130258, 0.27577711),
   }
-  video_class: ClassVar[type[patches.PatchPreprocessor]] = (
-    patches.PatchPreprocessor
+  video_class: ClassVar[type[patches.VideoPreprocessor]] = (
+    patches.VideoPreprocessor
   )
+  samples_videos: ClassVar[bool] = True
 
   @property
   def video_interval(self) -> float:
@@ -123,13 +127,34 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     )
 
   @functools.cached_property
-  def video_preprocessor(self) -> patches.PatchPreprocessor:
+  def video_preprocessor(self) -> patches.VideoPreprocessor:
     """The preprocessor of videos; that of images if the folder has no other."""
-    settings = processors.find(
-      self.files, processors.VIDEOS, processors.VIDEO_FILE
-    )
-    settings, file = settings or self.find_preprocessing()
-    return self.video_class.from_config(settings, self.image_defaults, file)
+    return self.make_video_preprocessor(self.files)
+
+  @classmethod
+  def make_video_preprocessor(
+    cls, files: Mapping[str, bytes]
+  ) -> patches.VideoPreprocessor:
+    """Makes the preprocessor of videos of a folder.
+
+    Args:
+      files: its small files by name.
+    """
+    found = processors.find(files, processors.VIDEOS, processors.VIDEO_FILE)
+    settings, file = found or processors.find(files) or ({}, preprocess.FILE)
+    return cls.video_class.from_config(settings, cls.image_defaults, file)
+
+  @classmethod
+  def read_time(cls, config: Mapping[str, Any]) -> float | None:
+    """Rotary positions of a second of a video; 0 where its steps count.
+
+    None for a model that reads times among its words.
+
+    Args:
+      config: the contents of config.json.
+    """
+    del config
+    return 0.0
 
   def pixels(self, images: Any) -> Batch:
     """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
@@ -214,11 +239,34 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     return [dataclasses.replace(grid, interval=self.video_interval)]
 
   def _cut_patches(self, image: Any) -> tuple[np.ndarray, list[packing.Grid]]:
+    if isinstance(image, video_files.VideoFile):
+      return self._cut_video(image)
     if interleaved.is_video(image):
       pixels, grid = self.video_preprocessor(list(image))
       return pixels, self.split_grid(dataclasses.replace(grid, video=True))
     pixels, grid = self.preprocessor([image_files.to_array(image)])
     return pixels, [grid]
+
+  def _cut_video(
+    self, file: video_files.VideoFile
+  ) -> tuple[np.ndarray, list[packing.Grid]]:
+    """Samples the frames of a video and cuts them into patches."""
+    prepares, data = self.video_preprocessor, file.read()
+    try:
+      sample = video_files.sample_frames(
+        video_files.read_outline(data),
+        prepares.fps,
+        prepares.min_frames,
+        prepares.max_frames,
+        prepares.frames,
+      )
+      frames = list(video_files.decode_some(data, sample.numbers))
+    except ConfigError as error:
+      raise file.explain(error) from error
+    pixels, grid = prepares(frames)
+    time = self.read_time(self.config)
+    interval = time * prepares.frames / sample.rate if time else 1.0
+    return pixels, [dataclasses.replace(grid, interval=interval, video=True)]
 
 
 def model(

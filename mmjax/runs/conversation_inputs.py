@@ -1,5 +1,6 @@
 """Settings of conversations' features that come with published weights."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,12 +8,16 @@ import tokenizers
 
 from mmjax import models
 from mmjax.data import features
+from mmjax.errors import ConfigError
 from mmjax.runs import weight_source
 
-# Settings that a config may have of its own: budgets of images and sounds.
-_FREE = ('min_pixels', 'max_pixels', 'longest', 'splits', 'most', 'seconds')
+# Settings that a config may have of its own: budgets of images and others.
+_FREE = (
+  *('min_pixels', 'max_pixels', 'longest', 'splits', 'most', 'seconds'),
+  *('fps', 'min_frames', 'max_frames', 'total_pixels'),
+)
 # Kinds whose images keep their own sizes.
-_SIZED = (features.Patches.kind, features.Tiles.kind)
+_SIZED = (features.Patches.kind, features.Tiles.kind, features.Videos.kind)
 
 
 def list_settings(
@@ -31,10 +36,11 @@ def list_settings(
   """
   for name, media in _find_media(data):
     if 'tokenizer' in source.data:
-      yield f'features.{name}.placeholder', _find_placeholder(source)
+      for key, value in _find_placeholders(source, media).items():
+        yield f'features.{name}.{key}', value
       for key, value in _find_image_text(source, name).items():
         yield f'features.{name}.{key}', value
-    for image in media:
+    for image in itertools.chain(*media.values()):
       yield from _list_own(source, image, data)
 
 
@@ -54,7 +60,7 @@ def list_sounds(
     The path in `data` and the value.
   """
   for _, media in _find_media(data):
-    for name in media:
+    for name in itertools.chain(*media.values()):
       if data['features'].get(name, {}).get('kind') == features.Sounds.kind:
         own = dict(_list_own(source, name, data))
         own[f'features.{name}.merged'] = described.get('merged', 1)
@@ -63,12 +69,13 @@ def list_sounds(
 
 def _find_media(
   data: Mapping[str, Any],
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-  """Features of conversations, and those of their images or sounds."""
+) -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
+  """Features of conversations, and those of their images and others."""
+  settings = ('image', 'video', 'sound')
   for name, own in (data.get('features') or {}).items():
     if own.get('kind') == features.Turns.kind:
-      chosen = {key: own[key] for key in ('image', 'sound') if own.get(key)}
-      media = features.Turns(name=name, **chosen).media_names
+      chosen = {key: own[key] for key in settings if own.get(key)}
+      media = features.name_media(features.Turns(name=name, **chosen))
       if media:
         yield name, media
 
@@ -84,14 +91,36 @@ def _list_own(
 
 
 def keeps_sizes(data: Mapping[str, Any]) -> bool:
-  """Whether images keep their own sizes, as patches or tiles."""
+  """Whether images keep their own sizes, as patches, tiles or videos."""
   kinds = [own.get('kind') for own in (data.get('features') or {}).values()]
   return any(kind in _SIZED for kind in kinds)
 
 
-def _find_placeholder(source: weight_source.WeightSource) -> str:
+def _find_placeholders(
+  source: weight_source.WeightSource, media: Mapping[str, Any]
+) -> dict[str, str]:
+  """The tokens of images or sounds and of videos, by their settings.
+
+  Raises:
+    ConfigError: for videos of a model that reads none in conversations.
+  """
   tokenizer = tokenizers.Tokenizer.from_file(source.data['tokenizer'])
-  return tokenizer.id_to_token(next(iter(source.module.placeholders)))
+  tokens = list(map(tokenizer.id_to_token, source.module.placeholders))
+  reads_videos = any(
+    'tokens_per_second' in own.settings for own in source.inputs.values()
+  )
+  if 'video' in media and not reads_videos:
+    raise ConfigError(
+      f'init_from={str(source.folder)!r} has no place for the videos of '
+      f'conversations, {media["video"][0]!r}: only Qwen2-VL, Qwen2.5-VL and '
+      'runs that began from them have one; leave out the settings `video`'
+    )
+  chosen = {}
+  if 'video' in media:
+    chosen['video_placeholder'] = tokens[-1]
+  if 'image' in media or 'sound' in media:
+    chosen['placeholder'] = tokens[0]
+  return chosen
 
 
 def _find_image_text(

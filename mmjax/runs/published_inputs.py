@@ -25,6 +25,7 @@ from mmjax.pretrained import (
   preprocess_audio,
   processors,
   qwen2_audio,
+  qwen_vl,
   sentences,
   tokenizer_settings,
 )
@@ -90,15 +91,17 @@ def convert_frames(
 
 
 def convert_sized(
+  model: type[base.Pretrained],
   prepares: Any,
   module: nn.Module,
   config: Mapping[str, Any],
   files: Mapping[str, bytes],
 ) -> dict[str, dict[str, Any]]:
-  """Settings of features of images of any size, by kind: patches or tiles.
+  """Settings of features of images of any size and of videos, by kind.
 
   Args:
-    prepares: the published preprocessing.
+    model: class of a published model.
+    prepares: the published preprocessing of images.
     module: the published model.
     config: its config.json.
     files: small files of its folder, by name.
@@ -107,7 +110,10 @@ def convert_sized(
     {} for a preprocessing that makes all images of one size.
   """
   if isinstance(prepares, patches.PatchPreprocessor):
-    return {'patches': _convert_patches(prepares, module.vision)}
+    own = {'patches': _convert_patches(prepares, module.vision)}
+    if issubclass(model, qwen_vl.QwenVL):
+      own |= _convert_videos(model, module.vision, config, files)
+    return own
   cutter = getattr(prepares, 'cutter', None)
   if type(cutter) not in _SCHEMES:
     return {}
@@ -169,6 +175,27 @@ def _convert_patches(
     'std': data['std'],
     'window': encoder.window,
     **{name: getattr(prepares, name) for name in shared},
+  }
+
+
+def _convert_videos(
+  model: type[qwen_vl.QwenVL],
+  encoder: encoders.PackedViT,
+  config: Mapping[str, Any],
+  files: Mapping[str, bytes],
+) -> dict[str, dict[str, Any]]:
+  """Settings of a feature of the kind videos; {} if times are words."""
+  time = model.read_time(config)
+  if time is None:
+    return {}
+  prepares = model.make_video_preprocessor(files)
+  sampling = ('fps', 'min_frames', 'max_frames', 'total_pixels')
+  return {
+    'videos': {
+      **_convert_patches(prepares, encoder),
+      **{name: getattr(prepares, name) for name in sampling},
+      'tokens_per_second': time,
+    }
   }
 
 

@@ -357,7 +357,9 @@ def _read_images(
     part: Input(part, published_inputs.convert_frames(data, encoder))
     for part, encoder in parts.items()
   }
-  sized = published_inputs.convert_sized(prepares, module, config, small)
+  sized = published_inputs.convert_sized(
+    family.model_class, prepares, module, config, small
+  )
   inputs |= {kind: Input(None, own) for kind, own in sized.items()}
   return data if 'image' in parts else {}, inputs, note
 

@@ -158,9 +158,9 @@ def _find_embedded(
       if isinstance(feature, Turns) and feature.media_names:
         raise ConfigError(
           f'tasks.{task_name} embeds data.features.{name}, whose image='
-          f'{feature.image!r} and sound={feature.sound!r}: conversations are '
-          "embedded without these; set them to '', and embed images as a "
-          'feature of their own'
+          f'{feature.image!r}, video={feature.video!r} and sound='
+          f'{feature.sound!r}: conversations are embedded without these; set '
+          "them to '', and embed images as a feature of their own"
         )
   return tuple(found)
 

@@ -1,6 +1,7 @@
 """The task of answering in conversations."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from mmjax import errors, evaluators, objectives
 from mmjax.data import chat_messages, chat_tokenizers
-from mmjax.data.features import Feature, Prompt, Turns
+from mmjax.data.features import Feature, Prompt, Turns, media_kinds
 from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
 from mmjax.models import predict
@@ -144,10 +145,13 @@ def _lines(
   texts: Sequence[str],
   beam_size: int,
 ) -> list[str]:
-  sound = base.find_task(run, Chat).sound
+  task = base.find_task(run, Chat)
+  kinds = dict(media_kinds.PARTS)
+  for setting, names in media_kinds.name_media(task).items():
+    kinds |= dict.fromkeys(names, media_kinds.PARTS[setting])
   parts = []
   for name, value in inputs.items():
-    kind = 'audio' if name in ('sound', sound) else 'image'
+    kind = kinds.get(name, 'image')
     parts.append({'type': kind, kind: value})
   return [
     chat(
@@ -169,8 +173,9 @@ class Chat(base.Task):
     target: feature of the kind turns.
     image: features of the images to which conversations refer, one or several,
       the same as the setting `image` of the target; '' for none.
-    sound: feature of the sounds to which they refer, the same as the setting
-      `sound` of the target; '' for none.
+    video: feature of the videos to which they refer, the same as the setting
+      `video` of the target; '' for none.
+    sound: the same of sounds.
     label_smoothing: fraction of the target spread over all tokens.
     max_new_tokens: largest number of tokens of an answer that is written.
   """
@@ -185,6 +190,7 @@ class Chat(base.Task):
 
   target: str = 'turns'
   image: str | Sequence[str] = ''
+  video: str = ''
   sound: str = ''
   label_smoothing: Fraction = 0.0
   max_new_tokens: Size = 64
@@ -209,9 +215,8 @@ class Chat(base.Task):
 
   @property
   def media_names(self) -> tuple[str, ...]:
-    """Names of the features of the conversations' images or sounds."""
-    names = (self.image,) if isinstance(self.image, str) else self.image
-    return tuple(filter(None, (*names, self.sound)))
+    """Names of the features of the conversations' images and others."""
+    return tuple(itertools.chain(*media_kinds.name_media(self).values()))
 
   def needs(self) -> tuple[str, ...]:
     return (self.target, *self.media_names)
@@ -226,16 +231,17 @@ class Chat(base.Task):
         f'tasks.{self.name}.target={self.target!r} is of the kind prompt, of '
         'which nothing is learnt; use one of the kind turns'
       )
-    if self.media_names != feature.media_names:
-      setting = 'sound' if self.sound != feature.sound else 'image'
-      raise ConfigError(
-        f'tasks.{self.name}.{setting}={getattr(self, setting)!r}, but '
-        f'data.features.{self.target}.{setting}={getattr(feature, setting)!r}; '
-        'set both to the same features'
-      )
-    for name in feature.media_names:
-      setting = 'sound' if name == feature.sound else 'image'
-      errors.choose(name, features, f'data.features.{self.target}.{setting}')
+    own, theirs = map(media_kinds.name_media, (self, feature))
+    for setting in ('sound', 'video', 'image'):
+      if own.get(setting) != theirs.get(setting):
+        raise ConfigError(
+          f'tasks.{self.name}.{setting}={getattr(self, setting)!r}, but '
+          f'data.features.{self.target}.{setting}='
+          f'{getattr(feature, setting)!r}; set both to the same features'
+        )
+    for setting, names in theirs.items():
+      for name in names:
+        errors.choose(name, features, f'data.features.{self.target}.{setting}')
     feature.with_features(features)
     if self.max_new_tokens >= feature.length and Prompt not in self.kinds:
       raise ConfigError(

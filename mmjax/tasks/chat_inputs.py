@@ -1,11 +1,18 @@
-"""Messages with images or sounds, as the arrays of a trained model."""
+"""Messages with images, videos or sounds, as the arrays of a trained model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax.data import chat_messages
 from mmjax.data import images as image_files
-from mmjax.data.features import Turns, media_kinds, turn_values
+from mmjax.data.features import (
+  Feature,
+  Sounds,
+  Turns,
+  Videos,
+  media_kinds,
+  turn_values,
+)
 from mmjax.errors import ConfigError
 from mmjax.tasks import base
 from mmjax.types import Batch
@@ -22,29 +29,27 @@ def read(
 
   Returns:
     The turns, as `Turns.choose` returns them, and by the name of their feature
-    images uint8 [H, W, 3] or sounds float32 [N].
+    images uint8 [H, W, 3], videos as `Videos.find_grids` takes them, or sounds
+    float32 [N].
 
   Raises:
     ConfigError: if the messages are refused, or have more images or sounds than
       the model reads; it names the turn.
   """
   separated = chat_messages.separate(messages)
-  _check_parts(separated, feature)
-  read_file = image_files.to_array
-  if feature.sound:
-    read_file = feature.media_features[feature.sound].read_samples
-  shared = _share(list(map(read_file, separated.media)), feature)
-  fields = [
-    feature.media_features[name].field_name
-    for name, images in shared.items()
-    for _ in images
-  ]
-  left = iter(fields)
+  shared = _share(separated, feature)
+  left: dict[str, list[str]] = {}
+  for name, media in shared.items():
+    own = feature.media_features[name]
+    fields = left.setdefault(media_kinds.get_part(own), [])
+    fields += [own.field_name] * len(media)
   turns = [
     {
       'role': turn['role'],
       'content': [
-        item if isinstance(item, str) else turn_values.refer(next(left))
+        item
+        if isinstance(item, str)
+        else turn_values.refer(left[item['type']].pop(0))
         for item in turn.get('content', [])
       ],
     }
@@ -74,35 +79,70 @@ def prepare(
   return run.prepare(*absent, **values)
 
 
-def _check_parts(separated: chat_messages.Separated, feature: Turns) -> None:
-  """Refuses sounds where images are read, and images where sounds are."""
-  legal = 'audio' if feature.sound else 'image'
+def _share(
+  separated: chat_messages.Separated, feature: Turns
+) -> dict[str, list[Any]]:
+  """What each feature reads: the first images are of the first one.
+
+  Raises:
+    ConfigError: for media that the model doesn't read, or more than it does.
+  """
+  by_kind: dict[str, list[Any]] = {}
+  sources = iter(separated.media)
+  known = {
+    media_kinds.PARTS[word]: word for word in media_kinds.name_media(feature)
+  }
   for number, message in enumerate(separated.messages, 1):
     for item in message.get('content', ()):
-      if not isinstance(item, str) and item['type'] != legal:
-        media = f' and {feature.medium}s' if feature.media_names else ' alone'
+      if isinstance(item, str):
+        continue
+      if item['type'] not in known:
+        media = ''.join(f' and {word}s' for word in known.values())
         raise ConfigError(
           f'turn {number} has a part of the type {item["type"]}, but the model '
-          f'reads texts{media}; leave it out'
+          f'reads texts{media or " alone"}; leave it out'
         )
+      by_kind.setdefault(item['type'], []).append(next(sources))
+  shared = {}
+  for kind, media in by_kind.items():
+    features = {
+      name: own
+      for name, own in feature.media_features.items()
+      if media_kinds.get_part(own) == kind
+    }
+    shared |= _share_kind(media, features, known[kind])
+  # In the order of the features, as their slots are.
+  return {
+    name: shared[name] for name in feature.media_features if name in shared
+  }
 
 
-def _share(media: Sequence[Any], feature: Turns) -> dict[str, list[Any]]:
-  """Those of each feature: the first ones are of the first feature."""
+def _share_kind(
+  media: Sequence[Any], features: Mapping[str, Feature], word: str
+) -> dict[str, list[Any]]:
+  """The same of media of one kind."""
   left, shared = list(media), {}
-  for name, images in feature.media_features.items():
+  for name, own in features.items():
     # For others there is room by their sizes, which `run.prepare` checks.
-    counts = media_kinds.counts_media(images)
-    number = media_kinds.count_slots(images) if counts else len(left)
+    counts = media_kinds.counts_media(own)
+    number = media_kinds.count_slots(own) if counts else len(left)
     taken, left = left[:number], left[number:]
     if taken:
-      shared[name] = taken
+      shared[name] = [_read_file(own, source) for source in taken]
   if left:
     most = len(media) - len(left)
-    word = feature.medium
     reads = {0: f'no {word}s', 1: f'one {word}'}.get(most, f'{most} {word}s')
     raise ConfigError(
       f'the conversation has {len(media)} {word}s, but the model reads '
       f'{reads}; leave out the others'
     )
   return shared
+
+
+def _read_file(feature: Feature, source: Any) -> Any:
+  """An image, a video or a sound of a message, as the feature reads it."""
+  if isinstance(feature, Sounds):
+    return feature.read_samples(source)
+  if isinstance(feature, Videos):
+    return feature.read_video(source)
+  return image_files.to_array(source)

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 from mmjax import evaluators, objectives
 from mmjax.data import preprocess, sources
-from mmjax.data.features import Feature, Prompt
+from mmjax.data.features import Feature, Prompt, media_kinds
 from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.tasks import base, chat, rollouts
@@ -96,14 +96,12 @@ class Grpo(chat.Chat):
     preprocessor: preprocess.Preprocessor,
   ) -> rollouts.GroupRollout:
     feature, decoder = preprocessor[self.target], model.decoder
-    patches = [
-      name for name, f in feature.media_features.items() if f.kind == 'patches'
-    ]
-    if patches:
-      raise ConfigError(
-        f'data.features.{patches[0]}.kind=patches: answers have no rows and '
-        'columns yet; make it of the kind images'
-      )
+    for name, media in feature.media_features.items():
+      if media_kinds.has_grids(media):
+        raise ConfigError(
+          f'data.features.{name}.kind={media.kind}: answers have no rows and '
+          'columns yet; use images of the kind images'
+        )
     length = feature.length
     wanted = length + self.max_new_tokens
     if decoder.positions != 'none' and wanted > decoder.max_length:

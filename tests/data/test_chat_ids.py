@@ -227,12 +227,12 @@ def test_content_has_the_form_that_the_template_reads():
   assert set(reads.values()) == {(True, False)}
   # These get an image as its placeholder, if there is one.
   template = _make(chat_forms.unmark(chat_forms.CHATML))
-  image = {'type': 'image'}
-  assert template.make_content([image, 'a', image], '<i>') == '<i>\na\n<i>'
+  image, marks = {'type': 'image'}, {'image': '<i>'}
+  assert template.make_content([image, 'a', image], marks) == '<i>\na\n<i>'
   with pytest.raises(ConfigError, match='reads no parts of the type image'):
     template.make_content([image, 'a'])
   with pytest.raises(ConfigError, match='reads no parts of the type video'):
-    template.make_content([{'type': 'video'}], '<i>')
+    template.make_content([{'type': 'video'}], marks)
 
 
 @pytest.mark.parametrize('chats', [True, False])

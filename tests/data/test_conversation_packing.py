@@ -50,6 +50,8 @@ def test_rows_are_filled_by_best_fit():
   lengths = [6, 5, 4, 3, 2]
   sizes = [tuple(lengths[i] for i in row) for row in fill(lengths, 10, 0)]
   assert sizes == [next(iter(row)) for row in rows]
+  media = [(1, 0), (0, 2), (1, 1), (0, 0), (0, 1)]
+  assert fill(lengths, 10, 0, media, (1, 2)) == [(0, 3), (1,), (2, 4)]
   random = np.random.default_rng(2).integers(1, 30, 200).tolist()
   seen = set()
   for seed in (0, 0, 1):

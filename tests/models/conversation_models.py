@@ -1,4 +1,4 @@
-"""Conversations with images or sounds, and small models that learn them."""
+"""Conversations with images and others, and small models that learn them."""
 
 import io
 
@@ -15,11 +15,16 @@ LENGTH = 61
 # What is added to all keys alike changes no attention weight.
 UNREACHED = "']['blocks']['layers']['attention']['key']['bias']"
 # Tokens of an image, or of a tile, by the kind of a model's images.
-TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4, 'sounds': 0}
+TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4}
+TOKENS |= {'videos': 0, 'sounds': 0}
+# Setting of the conversations' feature that names theirs.
+SETTINGS = {'videos': 'video', 'sounds': 'sound'}
 RATE = 1000
 PLACEHOLDER = '<unk>'  # No text has it: the tokenizer knows all bytes.
-# Turns of each conversation: texts, and sizes (height, width) of images; sounds
-# have as many samples as these have pixels.
+VIDEO_PLACEHOLDER = '<bos>'  # Nor this.
+# Turns of each conversation: texts, and sizes (height, width) of images; videos
+# have frames of such sizes, those with an odd sum are images beside them;
+# sounds have as many samples as these have pixels.
 TALKS = (
   (['hi'], ['a']),
   ([(6, 9)], ['red']),
@@ -46,34 +51,49 @@ def encode_sound(height: int, width: int) -> bytes:
   return audio.encode_wave(rng.uniform(-1, 1, height * width), RATE)
 
 
+def encode_video(height: int, width: int) -> bytes:
+  rng = np.random.default_rng(height * 99 + width)
+  frames = [
+    PIL.Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+    for _ in range(3)
+  ]
+  file = io.BytesIO()
+  frames[0].save(file, 'PNG', save_all=True, append_images=frames[1:])
+  return file.getvalue()
+
+
 def encode(kind: str, height: int, width: int) -> bytes:
-  make = encode_sound if kind == 'sounds' else encode_image
-  return make(height, width)
+  make = {'sounds': encode_sound, 'videos': encode_video}
+  return make.get(kind, encode_image)(height, width)
 
 
 def make_record(number: int, talk, kind: str = 'images') -> sources.Record:
-  images, turns = [], []
+  images, stills, turns = [], [], []
   for at, items in enumerate(talk):
     content = []
     for item in items:
-      if isinstance(item, tuple):
+      if isinstance(item, tuple) and kind == 'videos' and sum(item) % 2:
+        stills.append(encode_image(*item))
+        item = {'field': 'stills'}
+      elif isinstance(item, tuple):
         images.append(encode(kind, *item))
         item = {'field': 'photos'}
       content.append(item)
     turns.append({'role': ('user', 'assistant')[at % 2], 'content': content})
-  fields = {'t': turns, **({'photos': images} if images else {})}
+  fields = {'t': turns, 'photos': images, 'stills': stills}
+  fields = {key: value for key, value in fields.items() if value}
   return {'id': f'r{number}', 'fields': fields, 'metadata': {}}
 
 
 def make_source(kind: str, talks=TALKS) -> sources.Source:
   return sources.ListSource(
     [make_record(number, talk, kind) for number, talk in enumerate(talks)],
-    kinds={'t': 'turns', 'photos': 'sounds' if kind == 'sounds' else 'images'},
+    kinds={'t': 'turns', 'photos': kind if kind in SETTINGS else 'images'},
   )
 
 
 def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
-  """The preprocessor of images of one size, patches, tiles or sounds."""
+  """The preprocessor of a kind of images, of videos or of sounds."""
   images = {
     'images': {'kind': 'images', 'number': 3, 'size': (4, 6)},
     'patches': {
@@ -101,6 +121,15 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
       'sizes': ((4, 8), (8, 4), (8, 8)),
       'most': 1,
     },
+    'videos': {
+      'kind': 'videos',
+      'tokens': 24,
+      'patch_size': 2,
+      'window': 2,
+      'min_pixels': 16,
+      'max_pixels': 64,
+      'min_frames': 2,
+    },
     'sounds': {
       'kind': 'sounds',
       'number': 3,
@@ -113,14 +142,21 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
   turns = {
     'kind': 'turns',
     'length': LENGTH,
-    'sound' if kind == 'sounds' else 'image': 'photos',
+    SETTINGS.get(kind, 'image'): 'photos',
     'image_tokens': TOKENS[kind],
     'placeholder': PLACEHOLDER,
     'packed': True,
     **settings,
   }
+  features = {'t': turns, 'photos': images}
+  if kind == 'videos':
+    turns = {**turns, 'image': 'stills', 'video_placeholder': VIDEO_PLACEHOLDER}
+    shared = ('patch_size', 'window', 'min_pixels', 'max_pixels')
+    stills = {'kind': 'patches', 'tokens': 12}
+    stills |= {key: images[key] for key in shared}
+    features = {'t': turns, 'stills': stills, 'photos': images}
   return preprocess.Preprocessor(
-    preprocess.build({'t': turns, 'photos': images}),
+    preprocess.build(features),
     tokenizers.make_byte_tokenizer(),
   )
 
@@ -130,13 +166,14 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
 
   The one of sounds reads the silence after them too, as Whisper does.
   """
-  rope = {'rope': {'sections': (1, 1, 1)}} if kind == 'patches' else {}
+  has_patches = kind in ('patches', 'videos')
+  rope = {'rope': {'sections': (1, 1, 1)}} if has_patches else {}
   grid = (2, 3) if kind == 'images' else None  # Of 4 x 6 pixels.
   vision = encoders.ViT(2, 8, 1, 2, 7, position_grid=grid)
   projector = mnn.Mlp(12, 5)
   if kind == 'tiles':
     projector = mnn.PixelShuffle(12, 2)
-  if kind == 'patches':
+  if has_patches:
     projector = None
     vision = encoders.PackedViT(
       8,
@@ -185,9 +222,10 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
       },
     ),
     projector=projector,
-    placeholders=(3,),
+    placeholders=(3, 1) if kind == 'videos' else (3,),
     output_text='t',
-    input_images=() if kind == 'sounds' else ('photos',),
+    input_images={'sounds': (), 'videos': ('stills',)}.get(kind, ('photos',)),
+    input_videos=('photos',) if kind == 'videos' else (),
     image_tokens=TOKENS[kind],
     image_newline=kind == 'padded',
   )

@@ -1,4 +1,4 @@
-"""Models that learn conversations with images or sounds in their places."""
+"""Models that learn conversations with images and others in their places."""
 
 from pathlib import Path
 
@@ -119,6 +119,7 @@ def test_packed_batches_resume_exactly(kind):
     ),
     ('images', {'photos': 0}, "turn 1 refers to the field 'photos', which the"),
     ('sounds', {'photos': 1}, r'turn 1 refers to sound 2 .* record has 1'),
+    ('videos', {'photos': 3}, "refer to 1 videos, .* 'photos' .* has 3"),
   ],
 )
 def test_other_numbers_of_images_than_references_are_refused(

@@ -6,6 +6,7 @@ from mmjax.data.features.flexible_image import FlexibleImage
 from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.json_faults import explain_json_fault
+from mmjax.data.features.media_kinds import name_media
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.patches import Patches
 from mmjax.data.features.preference import Preference
@@ -21,6 +22,7 @@ from mmjax.data.features.turn_values import split_last_answer
 from mmjax.data.features.turns import Turns
 from mmjax.data.features.vectors import UnitVector
 from mmjax.data.features.video import Video
+from mmjax.data.features.videos import Videos
 
 KINDS: dict[str, type[Feature]] = {
   cls.kind: cls
@@ -33,6 +35,7 @@ KINDS: dict[str, type[Feature]] = {
     Sound,
     Sounds,
     Video,
+    Videos,
     Text,
     Texts,
     Category,
@@ -82,7 +85,9 @@ __all__ = [
   'UnitVector',
   'Vector',
   'Video',
+  'Videos',
   'count_answers',
   'explain_json_fault',
+  'name_media',
   'split_last_answer',
 ]

@@ -1,4 +1,4 @@
-"""Features of images and sounds that can stand in a conversation."""
+"""Features of images, videos and sounds that can stand in a conversation."""
 
 import math
 from collections.abc import Mapping
@@ -12,42 +12,93 @@ from mmjax.data.features import (
   tiles,
   turn_checks,
   turn_layouts,
+  videos,
 )
 
-IMAGES = (images.Image, images.Images, patches.Patches, tiles.Tiles)
-SOUNDS = (sound.Sounds,)
+# By the setting of a conversation's feature that names them.
+KINDS = {
+  'image': (images.Image, images.Images, patches.Patches, tiles.Tiles),
+  'video': (videos.Videos,),
+  'sound': (sound.Sounds,),
+}
+# The type of the part of a message that each of these is.
+PARTS = {'image': 'image', 'video': 'video', 'sound': 'audio'}
+
+
+def name_media(holder: Any) -> dict[str, tuple[str, ...]]:
+  """Names of the features of what stands in conversations.
+
+  Args:
+    holder: has the settings `image`, `video` and `sound`: the name of a
+      feature, several, or ''.
+
+  Returns:
+    By setting, those that name any.
+  """
+  named = {}
+  for setting in KINDS:
+    value = getattr(holder, setting)
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if chosen := tuple(filter(None, names)):
+      named[setting] = chosen
+  return named
 
 
 def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
-  """Refuses images and sounds that can't stand in a conversation together.
+  """Refuses what can't stand in a conversation together.
 
   Args:
-    turns: the conversation's feature, with `image`, `image_tokens` and `sound`.
-    features: features by name, some of those in `image` and `sound`.
+    turns: the conversation's feature, with `image`, `image_tokens`, `video` and
+      `sound`.
+    features: features by name, some of those in these settings.
 
   Raises:
     ConfigError: naming the setting.
   """
-  setting, kinds = turns.medium, SOUNDS if turns.sound else IMAGES
-  if turns.sound and turns.image:
+  named = name_media(turns)
+  others = [setting for setting in named if setting != 'sound']
+  if 'sound' in named and others:
     turns.refuse(
       'sound',
-      f'is beside image={turns.image!r}, but models read conversations with '
-      "images or with sounds; set one of them to ''",
+      f'is beside {others[0]}={getattr(turns, others[0])!r}, but models read '
+      'conversations with images and videos or with sounds; set one of them '
+      "to ''",
     )
-  for name, feature in features.items():
-    if type(feature) not in kinds:
-      legal = ', '.join(kind.kind for kind in kinds)
-      turns.refuse(
-        setting, f'names {name!r} of the kind {feature.kind}; use {legal}'
-      )
-  if not turns.placeholder:
-    turns.refuse(setting, 'needs placeholder too')
+  by_setting = {
+    setting: {name: features[name] for name in names if name in features}
+    for setting, names in named.items()
+  }
+  for setting, chosen in by_setting.items():
+    for name, feature in chosen.items():
+      if type(feature) not in KINDS[setting]:
+        legal = ', '.join(kind.kind for kind in KINDS[setting])
+        turns.refuse(
+          setting, f'names {name!r} of the kind {feature.kind}; use {legal}'
+        )
+    needed = 'video_placeholder' if setting == 'video' else 'placeholder'
+    if not getattr(turns, needed):
+      turns.refuse(setting, f'needs {needed} too')
   turn_checks.check_image_text(turns)
-  if turns.image:
-    _check_images(turns, features)
+  if 'image' in named:
+    _check_images(turns, by_setting['image'])
   elif turns.image_tokens:
-    turns.refuse('image_tokens', 'is not legal: sounds have as many as fit')
+    word = next(iter(named), 'sound')
+    turns.refuse('image_tokens', f'is not legal: {word}s have as many as fit')
+  if 'video' in named:
+    _check_videos(turns, by_setting.get('image', {}))
+
+
+def _check_videos(turns: Any, beside: Mapping[str, base.Feature]) -> None:
+  """Refuses videos beside images of other kinds than patches."""
+  for name, feature in beside.items():
+    if not has_grids(feature):
+      turns.refuse(
+        'video',
+        f'is beside images of the kind {feature.kind}; make {name!r} of the '
+        "kind 'patches'",
+      )
+  if turns.image and turns.video_placeholder == turns.placeholder:
+    turns.refuse('video_placeholder', 'is that of images too; use another')
 
 
 def _check_images(turns: Any, features: Mapping[str, base.Feature]) -> None:
@@ -77,7 +128,7 @@ def _check_images(turns: Any, features: Mapping[str, base.Feature]) -> None:
 
 
 def has_grids(feature: base.Feature) -> bool:
-  """Whether images have rows and columns of tokens of their own."""
+  """Whether images or videos have rows and columns of tokens of their own."""
   return isinstance(feature, patches.Patches)
 
 
@@ -87,12 +138,20 @@ def counts_media(feature: base.Feature) -> bool:
 
 
 def count_slots(feature: base.Feature) -> int:
-  """How many images, tiles or sounds a row has room for; of patches, tokens."""
+  """How many images, tiles or sounds a row has room for.
+
+  Of patches, also those of videos, how many of their tokens.
+  """
   if isinstance(feature, patches.Patches):
     return feature.tokens
   return getattr(feature, 'number', 1)
 
 
+def get_part(feature: base.Feature) -> str:
+  """Type of the part of a message that one of them is."""
+  return PARTS[get_word(feature)]
+
+
 def get_word(feature: base.Feature) -> str:
   """What one of them is called in messages."""
-  return 'sound' if isinstance(feature, SOUNDS) else 'image'
+  return next(word for word, kinds in KINDS.items() if type(feature) in kinds)

@@ -80,6 +80,11 @@ class Patches(several.Several, base.Feature):
     value = super().get(record)
     return value if value is None or isinstance(value, list) else [value]
 
+  @property
+  def stored_frames(self) -> int:
+    """Number of frames in a patch of the arrays, all `frames` or one."""
+    return 1
+
   def list_keys(self) -> tuple[str, ...]:
     names = ('positions', 'segments', *(('windows',) if self.window else ()))
     return (*super().list_keys(), *(f'{self.name}_{name}' for name in names))
@@ -123,16 +128,16 @@ class Patches(several.Several, base.Feature):
     return self._pad({key: np.concatenate(part) for key, part in rows.items()})
 
   def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Normalises the patches of a batch, and repeats them for each frame."""
+    """Normalises the patches of a batch, and repeats single frames."""
     pixels, mask = batch[self.name], batch[f'{self.name}_mask']
-    area = self.patch_size**2
-    # Channels come first in a patch, [B, S, 3, p * p].
-    channels = pixels.reshape(*pixels.shape[:-1], 3, area)
+    # Channels come first in a patch, [B, S, 3, stored * p * p].
+    channels = pixels.reshape(*pixels.shape[:-1], 3, -1)
     channels = image_files.normalise(
       channels.swapaxes(-1, -2), self.mean, self.std
     ).swapaxes(-1, -2)
-    # [B, S, 3, frames, p * p]
-    repeated = channels[..., None, :].repeat(self.frames, axis=-2)
+    # [B, S, 3, frames / stored, stored * p * p]
+    copies = self.frames // self.stored_frames
+    repeated = channels[..., None, :].repeat(copies, axis=-2)
     rows = repeated.reshape(*pixels.shape[:-1], -1)
     return {self.name: rows * mask[..., None].astype(np.float32)}
 
@@ -154,24 +159,36 @@ class Patches(several.Several, base.Feature):
   def _combine(self, arrays: Sequence[np.ndarray]) -> base.Example:
     """Cuts images uint8 [H, W, 3] of any sizes into one row of patches."""
     grids = self.find_grids(arrays)
+    self._check_room(grids)
+    return self._pack(
+      [
+        image_files.resize(array, self._fit_size(*array.shape[:2]))[None]
+        for array in arrays
+      ],
+      grids,
+    )
+
+  def _check_room(self, grids: Sequence[packing.Grid]) -> None:
     number = sum(grid.tokens for grid in grids)
     if number > self.tokens:
       raise ConfigError(
-        f'{self.name}: {len(arrays)} images have {number} tokens, more than '
-        f'data.features.{self.name}.tokens={self.tokens}; raise it, or lower '
-        'max_pixels'
+        f'{self.name}: {len(grids)} {self.item_word}s have {number} tokens, '
+        f'more than data.features.{self.name}.tokens={self.tokens}; raise it, '
+        'or lower max_pixels'
       )
+
+  def _pack(
+    self, arrays: Sequence[np.ndarray], grids: Sequence[packing.Grid]
+  ) -> base.Example:
+    """Cuts resized frames uint8 [F, H, W, 3] into one row of patches."""
+    if not arrays:
+      return self._pad({})
     numbers = [
       packing.cut_frames(
-        image_files.resize(array, self._fit_size(*array.shape[:2]))[None],
-        self.patch_size,
-        self.merge_size,
-        1,
+        array, self.patch_size, self.merge_size, self.stored_frames
       )
       for array in arrays
     ]
-    if not numbers:
-      return self._pad({})
     layout = packing.patch_layout(grids, self.merge_size, self.window)
     return self._pad(
       {
@@ -184,7 +201,7 @@ class Patches(several.Several, base.Feature):
     """Arrays of S patches, the first ones of which are `rows`."""
     length = self.tokens * self.merge_size**2
     widths = {
-      self.name: (3 * self.patch_size**2,),
+      self.name: (3 * self.stored_frames * self.patch_size**2,),
       f'{self.name}_positions': (2,),
     }
     example = {}

@@ -12,6 +12,7 @@ from mmjax.data.features import (
   base,
   turn_checks,
   turn_media,
+  turn_placeholders,
   turn_values,
   turns,
 )
@@ -138,7 +139,7 @@ class Preference(turns.Turns):
     ):
       ids, learnt = self._encode_answer(chosen.prompt, answer)
       if self.media_names:
-        turn_checks.check_media(self, ids, self._find_id())
+        turn_checks.check_media(self, ids, turn_placeholders.find_ids(self))
       if rng is not None:
         turn_checks.check_learnt(self, ids, learnt)
       arrays = self._pad(ids, learnt, [*chosen.prompt, *answer])

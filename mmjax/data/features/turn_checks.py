@@ -8,37 +8,62 @@ from mmjax.errors import ConfigError
 
 
 def refuse_placeholders(
-  feature: Any, turns: Sequence[Mapping], found: int, number: int
+  feature: Any,
+  turns: Sequence[Mapping],
+  found: Sequence[int],
+  wanted: Sequence[int],
 ) -> None:
-  """Refuses ids with another number of placeholders than of images or sounds.
+  """Refuses ids with other placeholders than those of what the turns have.
 
   Args:
     feature: the conversation's feature.
     turns: its placed turns.
-    found: number of placeholders.
-    number: number of images or sounds.
+    found: the placeholders in the ids.
+    wanted: those of its images, videos or sounds, in their order.
 
   Raises:
-    ConfigError: naming the turn that has the placeholder as a text, if any.
+    ConfigError: naming the turn that has a placeholder as a text, if any.
   """
+  marks = {
+    feature.placeholder: feature.sound or feature.image,
+    feature.image_mark: feature.image,
+    feature.video_placeholder: feature.video,
+  }
   for at, turn in enumerate(turns, 1):
     texts = [item for item in turn['content'] if isinstance(item, str)]
-    for token in (feature.placeholder, feature.image_mark):
-      if token and token in ' '.join(texts):
+    for token, names in marks.items():
+      if token and names and token in ' '.join(texts):
+        name = names if isinstance(names, str) else names[0]
+        word = _name_medium(feature, name)
         raise ConfigError(
           f'{feature.name}: turn {at} has the text {token!r}, which stands for '
-          f'{_name(feature)}; remove it, or refer to {_name(feature)} as '
-          f'{turn_values.refer(feature.media_names[0])}'
+          f'{word}; remove it, or refer to {word} as {turn_values.refer(name)}'
         )
+  if sorted(found) == sorted(wanted):
+    raise ConfigError(
+      f'{feature.name}: the chat template writes images and videos in another '
+      'order than the conversation has them; use one that keeps it'
+    )
+  tokens = filter(None, (feature.placeholder, feature.video_placeholder))
   raise ConfigError(
-    f'{feature.name} has {found} tokens {feature.placeholder!r} and refers to '
-    f'{number} {feature.medium}s; take the chat template and '
-    f'data.features.{feature.name}.placeholder of one model'
+    f'{feature.name} has {len(found)} tokens {" or ".join(map(repr, tokens))} '
+    f'and refers to {len(wanted)} {" and ".join(list_words(feature))}; take '
+    f'the chat template and the placeholders of data.features.{feature.name} '
+    'of one model'
   )
 
 
-def _name(feature: Any) -> str:
-  return {'sound': 'a sound', 'image': 'an image'}[feature.medium]
+def list_words(feature: Any) -> list[str]:
+  """What can stand in a conversation, in the plural, such as ['images']."""
+  words = ('image', 'video', 'sound')
+  return [f'{word}s' for word in words if getattr(feature, word)]
+
+
+def _name_medium(feature: Any, name: str) -> str:
+  """What one of the features of a conversation has, with its article."""
+  return {feature.video: 'a video', feature.sound: 'a sound'}.get(
+    name, 'an image'
+  )
 
 
 def check_image_text(feature: Any) -> None:
@@ -59,14 +84,24 @@ def check_image_text(feature: Any) -> None:
     feature.refuse('image_mark', 'needs image_text too')
 
 
-def check_media(feature: Any, ids: Sequence[int], token_id: int) -> None:
-  """Refuses a conversation whose length cuts tokens of images or sounds."""
-  if token_id in ids[feature.length :]:
-    raise ConfigError(
-      f'{feature.name}: the length {feature.length} of {len(ids)} tokens cuts '
-      f'off tokens of {_name(feature)}; raise '
-      f'data.features.{feature.name}.length'
-    )
+def check_media(
+  feature: Any, ids: Sequence[int], token_ids: Mapping[str, int]
+) -> None:
+  """Refuses a conversation whose length cuts tokens of images or sounds.
+
+  Args:
+    feature: the conversation's feature.
+    ids: its ids, uncut.
+    token_ids: the placeholder of each type of part.
+  """
+  words = {'image': 'an image', 'video': 'a video', 'audio': 'a sound'}
+  for kind, token_id in token_ids.items():
+    if token_id in ids[feature.length :]:
+      raise ConfigError(
+        f'{feature.name}: the length {feature.length} of {len(ids)} tokens '
+        f'cuts off tokens of {words[kind]}; raise '
+        f'data.features.{feature.name}.length'
+      )
 
 
 def check_learnt(

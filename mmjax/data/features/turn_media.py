@@ -1,7 +1,7 @@
-"""Images and sounds in their places in conversations."""
+"""Images, videos and sounds in their places in conversations."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from mmjax.ops import anyres, packing
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-  """An image or a sound in the content of a turn.
+  """An image, a video or a sound in the content of a turn.
 
   Attributes:
     field: field that has it.
@@ -45,15 +45,15 @@ class Placed:
 
 
 def count_used(feature: base.Feature, turns: Sequence[Mapping]) -> int:
-  """How much of this room placed turns take."""
-  placed = list_placed(turns)
+  """How much of a feature's room placed turns take."""
+  placed = [p for p in list_placed(turns) if p.field == feature.field_name]
   if isinstance(feature, patches.Patches):
     return sum(image.grid.tokens for image in placed)
   return sum(image.size for image in placed)
 
 
 def list_placed(turns: Sequence[Mapping]) -> list[Placed]:
-  """The images or sounds of placed turns, in their order."""
+  """The images, videos or sounds of placed turns, in their order."""
   return [
     item
     for turn in turns
@@ -63,14 +63,15 @@ def list_placed(turns: Sequence[Mapping]) -> list[Placed]:
 
 
 def list_grids(turns: Sequence[Mapping]) -> list[packing.Grid]:
-  """The tokens of each image of placed turns, in their order."""
+  """The tokens of each image or video of placed turns, in their order."""
   return [placed.grid for placed in list_placed(turns)]
 
 
 def list_items(turn: Mapping[str, Any]) -> list[Any]:
   """Texts of a placed turn, and {'type': 'image'} in the place of an image.
 
-  Of a sound it is {'type': 'audio'}. Texts next to each other become one.
+  Of a video the type is 'video', of a sound 'audio'. Texts next to each other
+  become one.
   """
   items: list[Any] = []
   for item in turn['content']:
@@ -197,7 +198,8 @@ def _find_media(
   values, field = _list_values(feature, record), feature.field_name
   if isinstance(feature, patches.Patches):
     for number, grid in enumerate(feature.find_grids(values)):
-      yield Placed(field, slot + number, grid, text=(grid.tokens,))
+      part = media_kinds.get_part(feature)
+      yield Placed(field, slot + number, grid, text=(grid.tokens,), part=part)
     return
   if turn_layouts.is_laid_out(feature):
     for value in values:
@@ -233,47 +235,12 @@ def _find_media(
     yield Placed(field, slot + number, grid, text=(grid.tokens,))
 
 
-def expand(
-  ids: Sequence[int],
-  learnt: Sequence[bool],
-  token_id: int,
-  turns: Sequence[Mapping],
-  encode: Callable[[str], Sequence[int]],
-) -> tuple[list[int], list[bool]]:
-  """Writes each placeholder as the tokens of its image, and those around them.
-
-  Nobody says them, so none is learnt.
-
-  Args:
-    ids: ids of a text with one placeholder an image or sound.
-    learnt: bool for each of them.
-    token_id: the placeholder.
-    turns: the placed turns.
-    encode: a token, or a text between tokens, -> its ids.
-  """
-  remaining = iter(list_placed(turns))
-  out, said = [], []
-  for own_id, is_learnt in zip(ids, learnt, strict=True):
-    own = [own_id]
-    if own_id == token_id:
-      own = [
-        written
-        for part in next(remaining).text
-        for written in (
-          [token_id] * part if isinstance(part, int) else encode(part)
-        )
-      ]
-    out += own
-    said += [is_learnt and own_id != token_id] * len(own)
-  return out, said
-
-
 def make_arrays(
   name: str,
   ids: Sequence[int],
   turns: Sequence[Mapping],
   length: int,
-  token_id: int,
+  token_ids: Sequence[int],
   features: Mapping[str, base.Feature],
   image_tokens: int,
 ) -> base.Example:
@@ -284,8 +251,8 @@ def make_arrays(
     ids: its ids, one placeholder for each token of an image; uncut.
     turns: its placed turns.
     length: T.
-    token_id: the placeholder.
-    features: features of images or sounds by name.
+    token_ids: the placeholders.
+    features: features of images, videos or sounds by name.
     image_tokens: number of tokens of each image, or tile, without patches.
 
   Returns:
@@ -300,10 +267,10 @@ def make_arrays(
     rotary = np.zeros((length, 3), np.int32)
     grids = list_grids(turns)
     if ids:
-      rows = packing.rotary_positions(ids, grids, (token_id,))[:length]
+      rows = packing.rotary_positions(ids, grids, token_ids)[:length]
       rotary[: len(rows)] = rows
     example[f'{name}_rotary'] = rotary
-  if len(features) > 1:
+  if _has_slots(features):
     slots = np.zeros(
       sum(map(media_kinds.count_slots, features.values())), np.int32
     )
@@ -343,4 +310,14 @@ def list_suffixes(features: Mapping[str, base.Feature]) -> tuple[str, ...]:
   )
   if any(map(turn_layouts.is_laid_out, features.values())):
     names += ['sources', 'weights']
-  return (*names, *(('slots',) if len(features) > 1 else ()))
+  return (*names, *(('slots',) if _has_slots(features) else ()))
+
+
+def _has_slots(features: Mapping[str, base.Feature]) -> bool:
+  """Whether images of several features have an order in the text.
+
+  Tokens of images and videos each have their own, and other placeholders.
+  """
+  return len(features) > 1 and all(
+    map(media_kinds.counts_media, features.values())
+  )

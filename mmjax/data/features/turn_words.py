@@ -1,6 +1,6 @@
 """Ids of conversations without a chat template, and arrays of any ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmjax.data.features import base
 def encode(
   tokenizer: tokenizers.Tokenizer,
   turns: Sequence[tuple[str, Sequence[Any]]],
-  image_ids: Sequence[int],
+  media_ids: Mapping[str, Sequence[int]],
   *,
   prompt: bool,
 ) -> tuple[list[int], list[bool]]:
@@ -20,8 +20,9 @@ def encode(
 
   Args:
     tokenizer: encodes the words.
-    turns: the role of each, and its texts; anything else is an image or sound.
-    image_ids: ids that are read for one; nobody says them.
+    turns: the role of each, and its texts; anything else is a part such as
+      {'type': 'image'}.
+    media_ids: ids that are read for a part, by its type; nobody says them.
     prompt: whether what stands before an answer comes last.
 
   Returns:
@@ -41,7 +42,7 @@ def encode(
       if isinstance(item, str):
         add(tokenizer.encode_words(item), is_learnt)
       else:
-        add(image_ids, False)
+        add(media_ids[item['type']], False)
     add([tokenizer.eos_id], is_learnt)
   if prompt:
     add(tokenizer.encode_words('assistant: '), False)

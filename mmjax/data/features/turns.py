@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime
+import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,6 +20,7 @@ from mmjax.data.features import (
   media_kinds,
   turn_checks,
   turn_media,
+  turn_placeholders,
   turn_values,
   turn_words,
 )
@@ -46,14 +49,17 @@ class Turns(base.Feature):
     image: feature of images (`image`, `images`, `patches` or `tiles`), or
       several, whose images stand where the conversation refers to their fields,
       each once; before the first question if they are questions. '' for none.
-    sound: feature of the kind `sounds`, whose sounds stand where the
-      conversation refers to its field, in the same way; '' for none. A
-      conversation has images or sounds.
+    video: feature of the kind `videos`, in the same way, alone or beside images
+      of the kind `patches`; '' for none.
+    sound: feature of the kind `sounds`, in the same way, without images and
+      videos; '' for none.
     image_tokens: number of tokens of an image, or of a tile, in the model; 0
-      with patches and sounds, which have as many as they are large or long.
+      with patches, videos and sounds, which have as many as they are large or
+      long.
     placeholder: token that stands for each of them, such as '<image>'; it is
       the one that the chat template writes for an image or a sound. For a
       template of texts alone, any token that the texts lack.
+    video_placeholder: the same for videos.
     image_text: texts and tokens that are read for an image, one after the
       other, such as ('<begin>', '<image>', '<end>'), with the placeholder once;
       () for the placeholder alone.
@@ -69,7 +75,7 @@ class Turns(base.Feature):
       examples don't depend on when they are made.
     variables: further variables of the template, by name.
     tokenizer: tokenizer of the data set.
-    media_features: the features that `image` and `sound` name, by name.
+    media_features: the features that these settings name, by name.
   """
 
   kind: ClassVar[str] = 'turns'
@@ -80,9 +86,11 @@ class Turns(base.Feature):
   length: int = 256
   system: str = ''
   image: str | Sequence = ''
+  video: str = ''
   sound: str = ''
   image_tokens: int = 0
   placeholder: str = ''
+  video_placeholder: str = ''
   image_text: Sequence = ()
   image_mark: str = ''
   requires_answer: bool = True
@@ -143,17 +151,11 @@ class Turns(base.Feature):
 
   @property
   def media_names(self) -> tuple[str, ...]:
-    """Names of the features of its images or sounds."""
-    names = (self.image,) if isinstance(self.image, str) else self.image
-    return tuple(filter(None, (*names, self.sound)))
-
-  @property
-  def medium(self) -> str:
-    """What can stand in conversations, 'image' or 'sound'."""
-    return 'sound' if self.sound else 'image'
+    """Names of the features of its images, videos or sounds."""
+    return tuple(itertools.chain(*media_kinds.name_media(self).values()))
 
   def with_features(self, features: Mapping[str, base.Feature]) -> 'Turns':
-    """Returns the feature with those of its images or sounds that there are.
+    """Returns the feature with those of its images and others that there are.
 
     Raises:
       ConfigError: if they can't stand in a conversation together.
@@ -164,15 +166,16 @@ class Turns(base.Feature):
     return dataclasses.replace(self, media_features=chosen)
 
   @property
-  def media_room(self) -> int:
-    """How many of them share a row; of patches, how many of their tokens."""
-    return sum(map(media_kinds.count_slots, self.media_features.values()))
+  def media_rooms(self) -> tuple[int, ...]:
+    """How many of each feature share a row; of patches, how many tokens."""
+    return tuple(map(media_kinds.count_slots, self.media_features.values()))
 
-  def count_media(self, chosen: Sequence[Mapping]) -> int:
-    """How much of `media_room` turns take, as `choose` returns them."""
-    for feature in self.media_features.values():
-      return turn_media.count_used(feature, chosen)
-    return 0
+  def count_media(self, chosen: Sequence[Mapping]) -> tuple[int, ...]:
+    """How much of `media_rooms` turns take, as `choose` returns them."""
+    return tuple(
+      turn_media.count_used(feature, chosen)
+      for feature in self.media_features.values()
+    )
 
   def list_texts(self, chosen: Sequence[Mapping]) -> Iterable[str]:
     for turn in chosen:
@@ -188,7 +191,7 @@ class Turns(base.Feature):
     del flips
     ids, learnt = self.encode(chosen)
     if self.media_names:
-      turn_checks.check_media(self, ids, self._find_id())
+      turn_checks.check_media(self, ids, turn_placeholders.find_ids(self))
     if rng is not None and self.requires_answer:
       turn_checks.check_learnt(self, ids, learnt)
     return self._pad(ids, learnt, chosen)
@@ -211,17 +214,22 @@ class Turns(base.Feature):
       pair = list(written.ids), list(written.learnt)
     else:
       pair = self._encode_turns(chosen, prompt=prompt)
-    return self._expand(chosen, *pair) if self.media_names else pair
+    if not self.media_names:
+      return pair
+    return turn_placeholders.expand(self, chosen, *pair)
 
   def _encode_turns(
     self, chosen: Sequence[Mapping], *, prompt: bool
   ) -> tuple[list[int], list[bool]]:
-    """Encodes turns as `ROLE: TEXT<eos>`, others' places as `image_text`."""
-    parts = self._image_parts if self.media_names else ()
+    """Encodes turns as `ROLE: TEXT<eos>`, images' places as `image_text`."""
+    encode = functools.partial(turn_placeholders.encode_part, self.tokenizer)
     return turn_words.encode(
       self.tokenizer,
       [(turn['role'], self._list_items(turn)) for turn in chosen],
-      [token_id for part in parts for token_id in self._encode_part(part)],
+      {
+        kind: list(itertools.chain(*map(encode, parts)))
+        for kind, parts in turn_placeholders.list_parts(self).items()
+      },
       prompt=prompt,
     )
 
@@ -242,15 +250,17 @@ class Turns(base.Feature):
     self, chosen: Sequence[Mapping], *, prompt: bool = False
   ) -> chat_ids.EncodedConversation:
     """Writes a conversation by the tokenizer's chat template."""
-    make, mark = self.tokenizer.template.make_content, self._image_mark
+    make = self.tokenizer.template.make_content
+    marks = turn_placeholders.list_marks(self)
+    parts = turn_placeholders.list_parts(self).get('image', ())
     return self.tokenizer.encode_chat(
       [
-        {**turn, 'content': make(self._list_items(turn), mark)}
+        {**turn, 'content': make(self._list_items(turn), marks)}
         for turn in chosen
       ],
       add_generation_prompt=prompt,
       completes=bool(self.media_names),
-      image=(mark, ''.join(self._image_parts)) if self.media_names else None,
+      image=(marks['image'], ''.join(parts)) if parts else None,
       now=datetime.datetime.fromisoformat(self.date),
       **self.variables,
     )
@@ -264,7 +274,7 @@ class Turns(base.Feature):
   def place(
     self, value: Sequence[Mapping], record: Mapping[str, Any]
   ) -> list[Mapping]:
-    """Puts the images or sounds of a record into turns that refer to them.
+    """Puts the images, videos or sounds of a record where turns refer to them.
 
     Args:
       value: the turns.
@@ -291,39 +301,6 @@ class Turns(base.Feature):
     if not self.media_names:
       return [turn_values.get_text(turn)]
     return turn_media.list_items(turn)
-
-  @property
-  def _image_mark(self) -> str:
-    return self.image_mark or self.placeholder
-
-  @property
-  def _image_parts(self) -> Sequence[str]:
-    return self.image_text or (self.placeholder,)
-
-  def _find_id(self) -> int:
-    """Id of the placeholder.
-
-    Raises:
-      ConfigError: if the tokenizer doesn't have it.
-    """
-    found = self.tokenizer.find_id(self.placeholder)
-    if found is None:
-      self.refuse('placeholder', 'is not a token of the tokenizer')
-    return found
-
-  def _expand(
-    self, chosen: Sequence[Mapping], ids: list[int], learnt: list[bool]
-  ) -> tuple[list[int], list[bool]]:
-    """Writes each placeholder as the tokens of what it stands for."""
-    token_id, number = self._find_id(), len(turn_media.list_placed(chosen))
-    if ids.count(token_id) != number:
-      turn_checks.refuse_placeholders(self, chosen, ids.count(token_id), number)
-    return turn_media.expand(ids, learnt, token_id, chosen, self._encode_part)
-
-  def _encode_part(self, text: str) -> list[int]:
-    """Ids of a text between the tokens of an image, most often one token."""
-    found = self.tokenizer.find_id(text)
-    return self.tokenizer.encode_words(text) if found is None else [found]
 
   def make_prompt_arrays(
     self, chosen: Sequence[Mapping] | None, length: int
@@ -387,7 +364,7 @@ class Turns(base.Feature):
         ids,
         chosen,
         length,
-        self._find_id(),
+        tuple(turn_placeholders.find_ids(self).values()),
         self.media_features,
         self.image_tokens,
       )

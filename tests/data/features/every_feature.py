@@ -83,6 +83,8 @@ IMAGE = make_image(0)
 # A word of SIFT: gradients in one half of a patch.
 HALF = (0.125,) * 64 + (0.0,) * 64
 GIF = make_image(3, 'GIF', count=7)
+SMALL_PATCHES = {'patch_size': 2, 'window': 1}
+SMALL_PATCHES |= {'min_pixels': 16, 'max_pixels': 64}
 ILLEGAL_IMAGES = (
   *({'size': size} for size in (0, (3, 4, 5), ('3', '4'), 2.5)),
   {'resize': 'squash'},
@@ -131,14 +133,7 @@ CASES = {
     ('png', IMAGE),
   ),
   'patches': Case(
-    {
-      'tokens': 3,
-      'patch_size': 2,
-      'frames': 3,
-      'window': 1,
-      'min_pixels': 16,
-      'max_pixels': 64,
-    },
+    {**SMALL_PATCHES, 'tokens': 3, 'frames': 3},
     IMAGE,
     (12, 12),
     'uint8',
@@ -201,6 +196,23 @@ CASES = {
     {'a list of bytes, not bytes': b''},
     (*ILLEGAL_IMAGES, {'number': 0}),
     ('gif', GIF),
+  ),
+  'videos': Case(
+    {**SMALL_PATCHES, 'tokens': 6},
+    [GIF],
+    (24, 24),
+    'uint8',
+    {'a list of bytes, not bytes': b'', 'of bytes, not list': ['a']},
+    (
+      *ILLEGAL_IMAGES[-3:],
+      {'min_pixels': 65},
+      {'min_frames': 769},
+      {'max_frames': 1, 'min_frames': 1},
+      *({name: 0} for name in ('tokens', 'fps', 'min_frames')),
+      *({name: -1} for name in ('total_pixels', 'tokens_per_second')),
+    ),
+    ('gif', GIF),
+    is_random=False,
   ),
   'text': Case(
     {'length': 7},

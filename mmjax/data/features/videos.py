@@ -1,0 +1,248 @@
+"""Fields of several videos of a conversation."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from etils import epy
+
+from mmjax.data import contact_sheet, video_files
+from mmjax.data import images as image_files
+from mmjax.data.features import base, images, patches
+from mmjax.errors import ConfigError
+from mmjax.ops import packing
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
+
+# Videos and frames of each that are drawn, and the height of a frame.
+_DRAWN, _DRAWN_FRAMES, _DRAWN_HEIGHT = 2, 4, 96
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a model reads of a video.
+
+  Attributes:
+    numbers: numbers of its frames.
+    size: their height and width after the resize.
+    grid: its tokens.
+  """
+
+  numbers: Sequence[int]
+  size: tuple[int, int]
+  grid: packing.Grid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Videos(patches.Patches):
+  """Videos of any size and length, cut into patches for a `PackedViT`.
+
+  Of each, frames are sampled, resized to whole tokens within a budget of
+  pixels, and cut into patches of `frames` of them, as for Qwen2.5-VL (Bai et
+  al. 2025, section 2.1.2). All share one row of S patches: uint8 [S, P], P = 3
+  * frames * patch_size ** 2, with the further arrays of `Patches`; each step of
+  `frames` is a segment. A model reads float32 [S, P], normalised.
+
+  A value is a list of encoded videos; a field of the kind `video` is read as a
+  list of one. Frames without a rate, a list of images or an array [F, H, W, 3],
+  are all read, as if they were sampled at `fps`.
+
+  Attributes:
+    tokens: most tokens of the videos of a row; each is `merge_size ** 2` of the
+      S patches.
+    fps: frames a second that are sampled.
+    min_frames: smallest number of sampled frames; of a shorter video all are.
+    max_frames: largest number of sampled frames.
+    min_pixels: smallest number of pixels of a frame after the resize.
+    max_pixels: largest number of pixels of a frame after the resize.
+    total_pixels: largest number of pixels of a video, of each `frames` counted
+      once, which its frames share; 0 for none. A frame keeps 1.05 `min_pixels`.
+    patch_size: side of a patch in pixels.
+    merge_size: side, in patches, of the square that becomes one token.
+    frames: number of frames in one patch; the last one is repeated where they
+      don't fill it.
+    window: side of a window in tokens; 0 for none.
+    tokens_per_second: rotary positions of a second; 0 if the steps of a video
+      count instead.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
+  """
+
+  kind: ClassVar[str] = 'videos'
+  field_kinds: ClassVar[tuple[str, ...]] = ('videos', 'video')
+  word: ClassVar[str] = 'videos'
+  item_word: ClassVar[str] = 'video'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    *patches.Patches.encoder_settings,
+    'tokens_per_second',
+  )
+
+  tokens: int = 4096
+  fps: float = 2.0
+  min_frames: int = 4
+  max_frames: int = 768
+  min_pixels: int = 28 * 28 * 128
+  max_pixels: int = 28 * 28 * 768
+  total_pixels: int = 0
+  tokens_per_second: float = 0.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.fps <= 0:
+      self.refuse('fps', 'is not legal: frames a second, more than 0')
+    if not 1 <= self.min_frames <= self.max_frames:
+      self.refuse('min_frames', f'is not in 1..max_frames, {self.max_frames}')
+    if self.max_frames < self.frames:
+      self.refuse('max_frames', f'is not legal: at least frames={self.frames}')
+    for setting in ('total_pixels', 'tokens_per_second'):
+      if getattr(self, setting) < 0:
+        self.refuse(setting, 'is not legal: 0 for none, or more')
+
+  @classmethod
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
+    return images.Images.make_storage()
+
+  @classmethod
+  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
+    return images.Images.pack(value)
+
+  @classmethod
+  def unpack(cls, raw: Any) -> list[bytes] | None:
+    return images.Images.unpack(raw)
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    return images.Images.explain_fault(value)
+
+  @property
+  def stored_frames(self) -> int:
+    return self.frames
+
+  def get(self, record: Mapping[str, Any]) -> list[Any] | None:
+    value = super().get(record)
+    are_frames = len(value or ()) > 1 and all(
+      isinstance(item, bytes) and video_files.is_still(item) for item in value
+    )
+    return [value] if are_frames else value
+
+  def find_grids(self, values: Sequence[Any]) -> list[packing.Grid]:
+    """The grid of tokens of each video.
+
+    Args:
+      values: encoded videos, lists of encoded frames, or uint8 [F, H, W, 3].
+
+    Raises:
+      ConfigError: if one can't be read, has too few frames, or is far longer
+        than broad.
+    """
+    return [self._plan(value).grid for value in values]
+
+  @classmethod
+  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+    rows, lines = zip(*map(_draw_frames, value[:_DRAWN]), strict=True)
+    width = max(row.shape[1] for row in rows)
+    wide = [
+      np.pad(
+        row,
+        ((0, 0), (0, width - row.shape[1]), (0, 0)),
+        constant_values=255,
+      )
+      for row in rows
+    ]
+    return np.concatenate(wide), list(lines)
+
+  def _plan(self, value: Any) -> Plan:
+    if isinstance(value, bytes):
+      outline = video_files.read_outline(value)
+      sample = video_files.sample_frames(
+        outline, self.fps, self.min_frames, self.max_frames, self.frames
+      )
+      height, width = outline.height, outline.width
+    else:
+      sample = video_files.Sample(range(len(value)), self.fps)
+      is_array = isinstance(value[0], np.ndarray)
+      read = np.shape if is_array else image_files.read_size
+      height, width = read(value[0])[:2]
+    side, interval = self.patch_size * self.merge_size, 1.0
+    most = packing.share_pixels(
+      len(sample.numbers),
+      self.frames,
+      self.min_pixels,
+      self.max_pixels,
+      self.total_pixels,
+    )
+    size = packing.fit_size(height, width, side, self.min_pixels, most)
+    if self.tokens_per_second:
+      interval = self.tokens_per_second * self.frames / sample.rate
+    times = -(-len(sample.numbers) // self.frames)
+    grid = packing.Grid(
+      times, size[0] // side, size[1] // side, interval, video=True
+    )
+    return Plan(sample.numbers, size, grid)
+
+  def _decode(self, data: Any) -> tuple[np.ndarray, packing.Grid]:
+    """The resized frames [F, h, w, 3] of a video, and its grid.
+
+    Args:
+      data: as a value of `find_grids`.
+    """
+    plan = self._plan(data)
+    if isinstance(data, bytes):
+      frames: Any = video_files.decode_some(data, plan.numbers)
+    elif isinstance(data, np.ndarray):
+      frames = iter(data)
+    else:
+      frames = map(image_files.decode, data)
+    resized = [image_files.resize(frame, plan.size) for frame in frames]
+    resized += resized[-1:] * (-len(resized) % self.frames)
+    return np.stack(resized), plan.grid
+
+  def _read(self, value: Any) -> tuple[np.ndarray, packing.Grid]:
+    return self._decode(self.read_video(value))
+
+  def read_video(self, value: Any) -> bytes | np.ndarray:
+    """Reads a path, bytes, a `VideoFile`, or frames, for `find_grids`.
+
+    Raises:
+      ConfigError: if it is none of these, or can't be read.
+    """
+    if isinstance(value, bytes | str | os.PathLike):
+      value = video_files.VideoFile(value)
+    if isinstance(value, video_files.VideoFile):
+      data = value.read()
+      try:
+        self.find_grids([data])
+      except ConfigError as error:
+        raise value.explain(error) from error
+      return data
+    frames = np.asarray(value)
+    if frames.ndim != 4 or frames.dtype != np.uint8 or not len(frames):
+      raise ConfigError(
+        f'{self.name} is the path of a video or uint8 frames [F, H, W, 3], not '
+        f'{frames.dtype} {list(frames.shape)}'
+      )
+    return frames
+
+  def _combine(
+    self, decoded: Sequence[tuple[np.ndarray, packing.Grid]]
+  ) -> base.Example:
+    grids = [grid for _, grid in decoded]
+    self._check_room(grids)
+    return self._pack([frames for frames, _ in decoded], grids)
+
+
+def _draw_frames(data: bytes) -> tuple[np.ndarray, str]:
+  """Some frames of a video in a row, and how many it has."""
+  outline = video_files.read_outline(data)
+  count = min(_DRAWN_FRAMES, outline.number)
+  numbers = np.linspace(0, outline.number - 1, count).astype(int).tolist()
+  width = max(1, round(outline.width * _DRAWN_HEIGHT / outline.height))
+  frames = [
+    image_files.resize(frame, (_DRAWN_HEIGHT, width))
+    for frame in video_files.decode_some(data, numbers)
+  ]
+  line = f'{outline.number} frames, {outline.rate:.4g} a second'
+  return np.concatenate(frames, axis=1), line
