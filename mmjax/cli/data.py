@@ -137,8 +137,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     metavar='NAME=KIND:COLUMN,...',
     help='further fields of records and the columns that fill them, for '
     'example said=sound:audio_path,age=number:years; kinds are image, images, '
-    'sound, sounds, video, text, category, number, vector, series, points and '
-    'turns (default: columns of sound and video files)',
+    'sound, sounds, video, videos, text, category, number, vector, series, '
+    'points and turns (default: columns of sound and video files)',
   )
   add(
     '--columns',

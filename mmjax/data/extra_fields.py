@@ -37,7 +37,7 @@ ENDINGS = {
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
 
-_DATA_URL = re.compile(r'data:(?:image|audio)/[\w.+-]+;base64,')
+_DATA_URL = re.compile(r'data:(?:image|video|audio)/[\w.+-]+;base64,')
 # What a cell without a value may hold.
 _EMPTY = re.compile(r'\s*(\[\s*\]|\{\s*\}|)\s*')
 
@@ -55,14 +55,22 @@ class ExtraField:
     kind: kind, one of `features.STORED`.
     column: name of the column.
     images: of turns, the field that has the images in them.
-    sounds: of turns, the field that has the sounds in them; '' for none.
+    videos: of turns, the field that has the videos in them; '' for none.
+    sounds: the same of sounds.
   """
 
   name: str
   kind: str
   column: str
   images: str = dataclasses.field(default='image', repr=False)
+  videos: str = dataclasses.field(default='', repr=False)
   sounds: str = dataclasses.field(default='', repr=False)
+
+  @property
+  def media(self) -> dict[str, str]:
+    """Of turns, these fields by the words of their placeholders."""
+    fields = {'image': self.images, 'video': self.videos, 'audio': self.sounds}
+    return {word: name for word, name in fields.items() if name}
 
 
 def parse(text: str | None) -> tuple[ExtraField, ...]:
@@ -98,19 +106,23 @@ def parse(text: str | None) -> tuple[ExtraField, ...]:
 
 
 def _link_turns(found: Sequence[ExtraField]) -> list[ExtraField]:
-  """Names the fields of the images and sounds of turns.
+  """Names the fields of the images, videos and sounds of turns.
 
-  They are those of several, or else of a single sound, if there is one.
+  They are those of several, or else of a single video or sound, if there is
+  one.
 
   Raises:
     ConfigError: if there are more.
   """
   turns = [field.name for field in found if field.kind == 'turns']
   chosen = {}
-  for kind in ('images', 'sounds'):
+  for kind, single in (
+    ('images', ''),
+    ('videos', 'video'),
+    ('sounds', 'sound'),
+  ):
     names = [field.name for field in found if field.kind == kind]
-    if kind == 'sounds' and not names:
-      names = [field.name for field in found if field.kind == 'sound']
+    names = names or [field.name for field in found if field.kind == single]
     if turns and len(names) > 1:
       raise ConfigError(
         f'--fields: the {kind} in {turns[0]} may be those of '
@@ -242,7 +254,7 @@ def _load_media(
 
 def _load_video(value: Any, read_file: ReadFile | None) -> list[bytes]:
   is_frames = isinstance(value, list) and len(value) > 1
-  check = images.check if is_frames else video_files.decode
+  check = images.check if is_frames else video_files.check
   return _load_list(value, read_file, check)
 
 
@@ -279,7 +291,7 @@ def _read_array(
 def _read_turns(value: Any, field: ExtraField, role: str | None) -> list[dict]:
   if isinstance(value, str):
     value = _parse_turns(value, role)
-  turns = raw_turns.read_turns(value, field.images, field.sounds)
+  turns = raw_turns.read_turns(value, field.media)
   if fault := features.Turns.explain_fault(turns):
     raise ConfigError(fault)
   return turns
@@ -306,6 +318,9 @@ def _as_list(value: Any) -> list:
 _CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
   'image': functools.partial(_load, check=images.check),
   'images': functools.partial(_load_media, word='image', check=images.check),
+  'videos': functools.partial(
+    _load_media, word='video', check=video_files.check
+  ),
   'sounds': functools.partial(_load_media, word='audio', check=audio.decode),
   'sound': functools.partial(_load, check=audio.decode),
   'video': _load_video,

@@ -127,7 +127,7 @@ class ForeignReader:
       if fault := kinds.KINDS[kind].explain_fault(value):
         raise ConfigError(f'field {field!r} of the kind {kind} {fault}')
       return value
-    if kind in ('images', 'sounds', 'video'):
+    if kind in ('images', 'sounds', 'video', 'videos'):
       return [_to_bytes(item, field) for item in value]
     if kind in ('image', 'sound'):
       return _to_bytes(value, field) or None

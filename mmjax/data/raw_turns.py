@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mmjax.data import captions, text_files
@@ -20,7 +21,7 @@ _OWN = (
 # What stands in a text for a file, in LLaVA and in LLaMA-Factory.
 _PLACEHOLDER = re.compile(r'\s*<(?:image|video|audio)>\s*')
 _OTHERS = re.compile(r'\s*<(video|audio)>\s*')
-_PLACED = re.compile(r'\n?<(image|audio)>\n?')
+_PLACED = re.compile(r'\n?<(image|video|audio)>\n?')
 # Roles of other formats, by those of `mmjax.data.features.Turns`.
 _ROLES = {
   'system': ('system',),
@@ -31,8 +32,11 @@ _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 # Types of the parts of messages, by the word of a placeholder.
 _PARTS_OF = {
   'image': ('image', 'image_url'),
+  'video': ('video', 'video_url'),
   'audio': ('audio', 'audio_url', 'input_audio'),
 }
+# What a field of each holds, in messages and as a kind.
+_FIELDS = {'video': 'videos', 'audio': 'sounds'}
 
 
 def _is_conversation(fields: Mapping[str, Any]) -> bool:
@@ -118,7 +122,7 @@ def replace(fields: dict[str, Any], further: Collection[str]) -> dict[str, Any]:
 
 
 def read_turns(
-  value: Any, images: str = 'image', sounds: str = ''
+  value: Any, fields: Mapping[str, str] = MappingProxyType({'image': 'image'})
 ) -> list[dict[str, Any]]:
   """Reads turns or pairs as the values of `mmjax.data.features.Turns`.
 
@@ -126,21 +130,21 @@ def read_turns(
   [{'role': 'user', 'content': [{'field': 'image'}, 'what is it?']}]
 
   A placeholder `<image>` refers to the field of images, with the line break
-  beside it, and so does a part of the type `image` or `image_url`; `<audio>`
+  beside it, and so does a part of the type `image` or `image_url`; `<video>`
+  and parts of the type `video` or `video_url` to the field of videos; `<audio>`
   and parts of the type `audio`, `audio_url` or `input_audio` to the field of
-  sounds. Placeholders of videos, and of sounds without such a field, are left
-  out. A content may also be a list with objects {'field': NAME}, which stay.
+  sounds. Placeholders of videos and sounds without such a field are left out. A
+  content may also be a list with objects {'field': NAME}, which stay.
 
   Args:
     value: the turns.
-    images: the field that has their images.
-    sounds: the field that has their sounds; '' for none.
+    fields: the fields that have their images, videos and sounds, by the words
+      of their placeholders, 'image', 'video' and 'audio'.
 
   Raises:
-    ConfigError: if a turn has no role or no text, or a part is a sound and no
-      field has sounds.
+    ConfigError: if a turn has no role or no text, or a part is a video or a
+      sound and no field has these.
   """
-  fields = {'image': images, **({'audio': sounds} if sounds else {})}
   pairs = value if isinstance(value, list) else [value]
   turns = _split_pairs(pairs) if all(map(is_pair, pairs)) else pairs
   out = []
@@ -155,7 +159,7 @@ def read_turns(
 
 
 def list_media(value: Any, word: str = 'image') -> list[Any] | None:
-  """The images or sounds in parts of messages; None without messages.
+  """The images, videos or sounds in parts of messages; None without messages.
 
   >>> list_media(
   ...   [
@@ -169,7 +173,7 @@ def list_media(value: Any, word: str = 'image') -> list[Any] | None:
 
   Args:
     value: the messages.
-    word: 'image' or 'audio'.
+    word: 'image', 'video' or 'audio'.
 
   Raises:
     ConfigError: if a part of the type has none.
@@ -212,7 +216,7 @@ def _find_source(part: Mapping[str, Any], word: str) -> Any:
 
 
 def _read_content(turn: Any, fields: Mapping[str, str]) -> list[Any]:
-  """The content of a turn: texts, and references to images and sounds.
+  """The content of a turn: texts, and references to images and others.
 
   Args:
     turn: the turn.
@@ -227,10 +231,11 @@ def _read_content(turn: Any, fields: Mapping[str, str]) -> list[Any]:
       if word in fields:
         content.append({'field': fields[word]})
       elif word:
+        kind = _FIELDS[word]
         raise ConfigError(
           f'a turn of the {role} has a part of the type {part["type"]}, but no '
-          'field has the sounds; import them too, as in '
-          '--fields=sounds=sounds:COLUMN'
+          f'field has the {kind}; import them too, as in '
+          f'--fields={kind}={kind}:COLUMN'
         )
       elif isinstance(part, dict) and isinstance(part.get('text'), str):
         content.append(part['text'])

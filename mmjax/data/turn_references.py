@@ -1,4 +1,4 @@
-"""Refuses imported turns that refer to other images than their record has."""
+"""Refuses imported turns that refer to what their record doesn't have."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from mmjax.data import extra_fields
 from mmjax.errors import ConfigError
 
 # Placeholders of what stands in turns.
-_PLACEHOLDERS = {'image': '<image>', 'sound': '<audio>'}
+_PLACEHOLDERS = {'image': '<image>', 'video': '<video>', 'sound': '<audio>'}
 
 
 def check(
@@ -16,7 +16,7 @@ def check(
   *,
   has_image: bool,
 ) -> None:
-  """Compares the references in turns with the images and sounds of a record.
+  """Compares the references in turns with the files of a record.
 
   Args:
     extra: its fields besides the standard ones.
@@ -24,17 +24,21 @@ def check(
     has_image: whether the record has the standard field `image`.
 
   Raises:
-    ConfigError: for turns that refer to some images or sounds, but not to as
-      many as there are; it names the turn.
+    ConfigError: for turns that refer to some images, videos or sounds, but not
+      to as many as there are; it names the turn.
   """
+  single = {field.name for field in extra if field.kind == 'video'}
   for field in extra:
     if field.kind != 'turns' or field.name not in values:
       continue
     images = values.get(field.images, has_image and [b''])
     _compare(field, values[field.name], 'image', field.images, images)
-    if field.sounds:
-      sounds = values.get(field.sounds)
-      _compare(field, values[field.name], 'sound', field.sounds, sounds)
+    for word, name in (('video', field.videos), ('sound', field.sounds)):
+      if name:
+        files = values.get(name)
+        # The value of a single video may be its frames.
+        files = bool(files) if name in single else files
+        _compare(field, values[field.name], word, name, files)
 
 
 def _compare(

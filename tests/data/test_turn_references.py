@@ -13,6 +13,7 @@ import pytest
 
 from mmjax.data import audio, extra_fields, importing, sources
 from mmjax.errors import ConfigError
+from tests.data import video_encoding
 
 
 def make_png(seed: int) -> bytes:
@@ -154,3 +155,51 @@ def test_sounds_of_conversations_are_imported_in_their_places(tmp_path):
   write({'messages': [{'role': 'user', 'content': parts}]})
   with pytest.raises(ConfigError, match='type audio, but no field has the sou'):
     run_import(path, 't=turns:messages')
+
+
+def test_videos_of_conversations_are_imported_in_their_places(tmp_path):
+  """Placeholders, parts of messages as OpenAI's and others, one of frames."""
+  rng = np.random.default_rng(0)
+  clips = [
+    video_encoding.encode(rng.integers(0, 256, (3, 8, 8, 3), np.uint8), 5)
+    for _ in range(2)
+  ]
+  for number, clip in enumerate(clips):
+    (tmp_path / f'{number}.mp4').write_bytes(clip)
+    (tmp_path / f'{number}.png').write_bytes(make_png(number))
+  url = f'data:video/mp4;base64,{base64.b64encode(clips[1]).decode()}'
+  parts = [
+    {'type': 'video', 'video': '0.mp4'},
+    {'type': 'text', 'text': 'or'},
+    {'type': 'video_url', 'video_url': {'url': url}},
+  ]
+  path, watch = tmp_path / 'r.jsonl', {'field': 'seen'}
+  blind = json.dumps({'messages': [{'role': 'user', 'content': 'so'}]})
+  write = lambda row: path.write_text(f'{json.dumps(row)}\n{blind}\n')
+  frames = ['0.png', '1.png']
+  for text, column, kind, value, content in (
+    ('<video>\nor<video>?', 'files', 'videos', ['0.mp4', '1.mp4'], None),
+    (parts, 'messages', 'videos', None, [watch, 'or', watch]),
+    ('so <video>', 'files', 'video', frames, ['so ', watch]),
+  ):
+    row = {'messages': [{'role': 'user', 'content': text}], 'files': value}
+    write(row)
+    run_import(path, f'seen={kind}:{column},t=turns:messages')
+    found = sources.open_source('mine', 'train', data_dir=tmp_path / 'data')
+    (found,) = (record for record in found if 'seen' in record['fields'])
+    want = [make_png(0), make_png(1)] if kind == 'video' else clips
+    assert found['fields']['seen'] == want
+    content = content or [watch, 'or', watch, '?']
+    assert found['fields']['t'][0]['content'] == content
+    shutil.rmtree(tmp_path / 'data')
+  row['messages'][0]['content'] = '<video> <video>'
+  write(row)
+  with pytest.raises(ConfigError, match=r'turn 1 of its .* refers to video 2'):
+    run_import(path, 'seen=video:files,t=turns:messages')
+  row['messages'][0]['content'] = parts
+  write(row)
+  with pytest.raises(ConfigError, match='type video, but no field has the vid'):
+    run_import(path, 't=turns:messages')
+  (tmp_path / '0.mp4').write_bytes(clips[0][:99])
+  with pytest.raises(ConfigError, match='not a readable video'):
+    run_import(path, 'seen=videos:messages,t=turns:messages')
