@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
   """Answers each line of the input.
 
   Raises:
-    ConfigError: if the model does not chat, an image or a sound can't be
-      read, or the model refuses a message.
+    ConfigError: if the model does not chat, a file can't be read, or the model
+      refuses a message.
   """
   parser = _make_parser()
   args = parser.parse_args(argv)
@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
   arguments.check_model(args.model)
   for path in args.image or ():
     arguments.check_file(f'--image={path}', 'image', path)
+  for path in args.video or ():
+    arguments.check_file(f'--video={path}', 'video', path)
   for path in args.audio or ():
     arguments.check_file(f'--audio={path}', 'sound', path)
   # JAX is imported late, so that the errors above come at once.
@@ -60,7 +62,8 @@ def main(argv: list[str]) -> int:
       chat.messages[:] = system
     elif line:
       is_first = len(chat.messages) == len(system)
-      media = {'image': args.image, 'audio': args.audio} if is_first else {}
+      kinds = ('image', 'video', 'audio') if is_first else ()
+      media = {kind: getattr(args, kind) for kind in kinds}
       chat.say(_make_content(line, media))
       print()
 
@@ -106,6 +109,12 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar='FILE',
     action='append',
     help='image of the first message; may be repeated',
+  )
+  add(
+    '--video',
+    metavar='FILE',
+    action='append',
+    help='video of the first message; may be repeated',
   )
   add(
     '--audio',

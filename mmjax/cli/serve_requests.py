@@ -44,6 +44,8 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 _OTHERS = ('messages', 'model', 'stop', 'stream_options')
 _MOST_STOPS = 16
+# Types of parts with a URL.
+_URLS = ('image_url', 'video_url')
 _MESSAGE_KEYS = ('role', 'content', 'name')
 
 
@@ -309,25 +311,25 @@ def _read_part(part: Any, where: str, allow_http: bool) -> dict[str, Any]:
     if not isinstance(sound, dict) or not isinstance(sound.get('data'), str):
       raise RequestError(f'{where}.input_audio has no data', where)
     return {'type': kind, kind: {'data': sound['data']}}
-  if kind != 'image_url':
+  if kind not in _URLS:
     raise RequestError(
-      f'{where} is {part!r:.60}, neither a text, an image_url nor an '
-      'input_audio',
+      f'{where} is {part!r:.60}, neither a text, an image_url, a video_url nor '
+      'an input_audio',
       where,
     )
-  url = part.get('image_url')
+  url = part.get(kind)
   url = url.get('url') if isinstance(url, dict) else url
   if not isinstance(url, str):
-    raise RequestError(f'{where}.image_url has no url', where)
-  is_http = re.match('https?://', url)
+    raise RequestError(f'{where}.{kind} has no url', where)
+  is_http = kind == 'image_url' and re.match('https?://', url)
   if url[:5].lower() != 'data:' and not (is_http and allow_http):
     raise RequestError(
-      f'{where}: the image {url:.60} is not loaded; send a data: URL'
+      f'{where}: the {kind[:5]} {url:.60} is not loaded; send a data: URL'
       + (', or start the server with --allow_http' if is_http else ''),
       where,
-      'invalid_image_url',
+      f'invalid_{kind}',
     )
-  return {'type': 'image_url', 'image_url': {'url': url}}
+  return {'type': kind, kind: {'url': url}}
 
 
 def _check_text(text: str, where: str) -> None:

@@ -345,17 +345,17 @@ def test_what_is_refused_is_named(client, changed, status, param, message):
 @pytest.mark.parametrize(
   ('url', 'message'),
   [
-    ('/etc/passwd', 'send a data: URL'),
-    ('file:///etc/passwd', 'send a data: URL'),
+    *[(f'{way}/etc/passwd', 'send a data: URL') for way in ('', 'file://')],
     ('http://127.0.0.1:1/a.png', 'with --allow_http'),
     ('data:image/png;base64,eA==', 'is not an image'),
     ('data:image/png,../a.png', 'is not the data: URL of an image'),
+    ('data:video/mp4;base64,eA==', 'llava reads no video files'),
   ],
 )
 def test_no_file_of_the_server_and_no_address_is_read(client, url, message):
-  messages = _say('a red', 'red')
-  messages[0]['content'][0]['image_url'] = {'url': url}
-  response = client.post(URL, json=_body(messages))
+  kind = 'video_url' if 'mp4' in url else 'image_url'
+  part = {'type': kind, kind: {'url': url}}
+  response = client.post(URL, json=_body([{'role': 'user', 'content': [part]}]))
   assert response.status_code == 400
   assert message in response.json()['error']['message']
 
