@@ -153,8 +153,8 @@ QWEN_VL = """
     {{- content -}}
   {%- else -%}
     {%- for part in content -%}
-      {{- '<|vision_start|><|image_pad|><|vision_end|>'
-        if part.type == 'image' else part.text -}}
+      {{- part.text if part.type == 'text' else
+        '<|vision_start|><|' + part.type + '_pad|><|vision_end|>' -}}
     {%- endfor -%}
   {%- endif -%}
 {%- endmacro -%}
