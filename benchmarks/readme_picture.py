@@ -47,7 +47,7 @@ def draw(folder: str) -> PIL.Image.Image:
         ],
       )
     )
-  return contact_sheet.draw(cells, columns=4, image_size=192, font_size=15)
+  return contact_sheet.render(cells, columns=4, image_size=192, font_size=15)
 
 
 if __name__ == '__main__':

@@ -162,7 +162,7 @@ def _draw(
 
   cells = [cell for values in input_sets for cell in draw(model, values, texts)]
   with arguments.naming(f'--output={output}', 'write'):
-    contact_sheet.draw(cells, columns=3).save(output)
+    contact_sheet.render(cells, columns=3).save(output)
   print(output)
 
 

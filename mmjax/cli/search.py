@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     print(f'{match.cosine:6.3f}  {match.name}')
   if args.output:
     with arguments.naming(f'--output={args.output}', 'write'):
-      searching.draw(found, matches, f'{kind}: {query}').save(args.output)
+      searching.render(found, matches, f'{kind}: {query}').save(args.output)
     print(args.output)
   return 0
 

@@ -26,7 +26,7 @@ _MARGIN = 16
 _LEADING = 1.3  # Distance between lines in font sizes.
 
 
-def draw(
+def render(
   cells: Sequence[Cell],
   *,
   columns: int = 6,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.data import file_paths
 from mmjax.errors import ConfigError
 
 # `float` also reads 1_000, which no other program writes.
@@ -69,11 +70,10 @@ def read(path: str | os.PathLike) -> np.ndarray:
   """Reads a .npy file of numbers, as `decode` does.
 
   Raises:
-    ConfigError: as `decode` does; it names the file.
-    OSError: if the file can't be read.
+    ConfigError: as `decode` does, or if the file can't be read; it names the
+      file.
   """
-  with open(path, 'rb') as file:
-    data = file.read()
+  data = file_paths.read_bytes(path, 'array')
   try:
     return decode(data)
   except ConfigError as error:

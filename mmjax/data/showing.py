@@ -112,7 +112,7 @@ def _quote(record: dict, kinds: Mapping[str, str]) -> Iterator[str]:
       for entry in value[:2]:
         yield f'  {entry["question"]} {", ".join(entry["answers"])}'
     else:
-      _, lines = features.KINDS[kinds[name]].draw(value)
+      _, lines = features.KINDS[kinds[name]].render(value)
       yield from (f'  {name}: {_get_text(line):.200}' for line in lines)
   if record['metadata']:
     fields = str(record['metadata'])
@@ -126,7 +126,7 @@ def _draw_sheet(source: sources.Source, title: str, rows: int):
   for i in np.linspace(0, len(source) - 1, count).astype(int):
     record = source[int(i)]
     cells.append(draw_record(record, source.kinds))
-  return contact_sheet.draw(cells, title=title, max_height=_MAX_HEIGHT)
+  return contact_sheet.render(cells, title=title, max_height=_MAX_HEIGHT)
 
 
 def draw_record(
@@ -140,7 +140,7 @@ def draw_record(
   """
   drawings, lines = [], []
   for name, value in record['fields'].items():
-    drawing, texts = features.KINDS[kinds[name]].draw(value)
+    drawing, texts = features.KINDS[kinds[name]].render(value)
     is_standard = name in records.STANDARD
     if drawing is not None:
       drawings.append(drawing)

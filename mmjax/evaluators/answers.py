@@ -81,7 +81,7 @@ class Answers:
       if key.startswith(prefix):
         yield f'{self._name}/blind_accuracy{key[len(prefix) :]}', float(value)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Images with questions, true and predicted answers."""
     if not self._predictions:
       return None
@@ -95,7 +95,7 @@ class Answers:
       lines = [entry['question'], true, (f'predicted: {prediction}', color)]
       image = self._source[i]['fields'].get('image')
       cells.append((images.decode(image) if image else None, lines))
-    return contact_sheet.draw(
+    return contact_sheet.render(
       cells, title=f'{self._name}: predicted answers (green: correct)'
     )
 

@@ -14,5 +14,5 @@ class Evaluator(Protocol):
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value)."""
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """A contact sheet of the last `run`; None if there is nothing to show."""

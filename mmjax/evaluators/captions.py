@@ -104,7 +104,7 @@ class Captions:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Images with true and generated captions."""
     if not self._written:
       return None
@@ -118,7 +118,7 @@ class Captions:
       image = images.decode(self._preprocess['image'].get(record))
       true = (f'true: {references[0]}', contact_sheet.QUIET)
       cells.append((image, [true, (f'generated: {written}', color)]))
-    return contact_sheet.draw(
+    return contact_sheet.render(
       cells, title=f'{self._name}: generated captions (green: exact)'
     )
 

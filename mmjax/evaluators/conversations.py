@@ -105,7 +105,7 @@ class Conversations:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Conversations with their true and written last answers."""
     if not self._answers:
       return None
@@ -113,7 +113,9 @@ class Conversations:
     step = max(1, len(self._answers) // inputs.NUM_DRAWN)
     for index, true, written in self._answers[::step][: inputs.NUM_DRAWN]:
       record = self._source[index]
-      drawing, lines = inputs.draw(record, self._preprocessor.features.values())
+      drawing, lines = inputs.render(
+        record, self._preprocessor.features.values()
+      )
       color = contact_sheet.RIGHT if written == true else contact_sheet.WRONG
       cells.append(
         (
@@ -125,7 +127,7 @@ class Conversations:
           ],
         )
       )
-    return contact_sheet.draw(cells, title=f'{self._name} (green: exact)')
+    return contact_sheet.render(cells, title=f'{self._name} (green: exact)')
 
   def _measure_losses(self, params: Params) -> np.ndarray:
     """The sums [3] of `make_learnt_losses` over the records."""

@@ -169,13 +169,13 @@ class Drawings:
       rows.append(self._embed(self._judge.params, batch)[: len(part)])
     return np.concatenate(rows)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Drawn images with their texts."""
     if not self._cells:
       return None
     suffix = ' (green: all of it is there)' if self._holds else ''
     title = f'{self._name}: drawn images{suffix}'
-    return contact_sheet.draw(self._cells, title=title)
+    return contact_sheet.render(self._cells, title=title)
 
   def _find_color(self, right: list[bool] | None, i: int) -> Any:
     if right is None:

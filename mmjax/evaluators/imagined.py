@@ -87,12 +87,12 @@ class Imagined:
       for i in range(min(_SHOWN, len(chosen)))
     ]
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Texts, with the image whose embedding is nearest to the imagined one."""
     if not self._cells:
       return None
     title = f'{self._name}: images nearest to what is imagined of a text'
-    return contact_sheet.draw(self._cells, title=title)
+    return contact_sheet.render(self._cells, title=title)
 
   def _make_cell(
     self, chosen: list[int], i: int, nearest: int

@@ -85,7 +85,7 @@ class InputsEvaluator:
     """
     raise NotImplementedError
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Records with their true and predicted targets."""
     if self._predictions is None:
       return None
@@ -93,12 +93,12 @@ class InputsEvaluator:
     records = self._predictions.records
     step = max(1, len(records) // NUM_DRAWN)
     for i in range(0, len(records), step)[:NUM_DRAWN]:
-      drawing, lines = draw(
+      drawing, lines = render(
         self._source[int(records[i])],
         [self._preprocessor[name] for name in self._inputs],
       )
       cells.append((drawing, [*lines[:2], *self._compare(i)]))
-    return contact_sheet.draw(cells, title=f'{self._name}: {self._title}')
+    return contact_sheet.render(cells, title=f'{self._name}: {self._title}')
 
   @property
   def _title(self) -> str:
@@ -205,7 +205,7 @@ def _select(
   return arrays
 
 
-def draw(
+def render(
   record: sources.Record, inputs: Sequence[features.Feature]
 ) -> tuple[np.ndarray | None, list[contact_sheet.Line]]:
   """Draws the inputs of a record: the first that has an image, and lines."""
@@ -214,7 +214,7 @@ def draw(
     value = feature.get(record)
     if value is None:
       continue
-    shown, texts = feature.draw(value)
+    shown, texts = feature.render(value)
     drawing = shown if drawing is None else drawing
     lines += texts[:1]
   return drawing, lines

@@ -128,7 +128,7 @@ class HiddenTokens(_Hidden):
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def draw(self) -> None:
+  def render(self) -> None:
     """Draws nothing: `fill` of a run shows what is predicted."""
 
   def _count_tokens(self) -> np.ndarray:
@@ -185,7 +185,7 @@ class HiddenPatches(_Hidden):
     yield f'{self._name}/error', float(error)
     yield f'{self._name}/mean_error', float(baseline)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Inputs, what the model got of them, and what it made of that."""
     if self._images is None:
       return None
@@ -196,7 +196,7 @@ class HiddenPatches(_Hidden):
         images, ('original', 'visible patches', 'reconstruction'), strict=True
       )
     ]
-    return contact_sheet.draw(
+    return contact_sheet.render(
       cells,
       columns=6,
       title=f'{self._name}: {self._feature} from its visible patches (hidden '

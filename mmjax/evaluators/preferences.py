@@ -99,7 +99,7 @@ class Preferences:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Pairs, with the difference of the answers' rewards."""
     if self._margins is None:
       return None
@@ -112,13 +112,13 @@ class Preferences:
       for feature in self._preprocessor.features.values():
         value = feature.get(record)
         if value is not None:
-          shown, texts = feature.draw(value)
+          shown, texts = feature.render(value)
           drawing = shown if drawing is None else drawing
           lines += texts[:3]
       margin = float(self._margins[index])
       color = contact_sheet.RIGHT if margin > 0 else contact_sheet.WRONG
       cells.append((drawing, [*lines[:4], (f'margin {margin:.2f}', color)]))
-    return contact_sheet.draw(
+    return contact_sheet.render(
       cells, title=f'{self._name} (green: the preferred is better)'
     )
 

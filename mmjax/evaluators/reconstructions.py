@@ -97,12 +97,12 @@ class Reconstructions:
       for image, label in zip(pair, ('original', 'reconstruction'), strict=True)
     ]
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Originals, each beside its reconstruction."""
     if not self._cells:
       return None
     title = f'{self._name}: {self._feature}, encoded and decoded'
-    return contact_sheet.draw(self._cells, columns=6, title=title)
+    return contact_sheet.render(self._cells, columns=6, title=title)
 
   def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
     keys = self._preprocess[self._feature].list_keys()

@@ -114,11 +114,11 @@ class Retrieval:
     for key, value in totals.items():
       yield f'{self._name}/{key}', float(value)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Records, their own and the five nearest items."""
     if not self._shown:
       return None
-    return contact_sheet.draw(
+    return contact_sheet.render(
       self._shown,
       columns=4,
       image_size=200,
@@ -243,5 +243,5 @@ class Retrieval:
         color = contact_sheet.RIGHT if right else contact_sheet.WRONG
         lines.append((f'{scores[rank]:.2f} {labels[item]}', color))
       own = labels[int(np.flatnonzero(owners == i)[0])]
-      drawing, texts = feature.draw(feature.get(self._source[int(i)]))
+      drawing, texts = feature.render(feature.get(self._source[int(i)]))
       self._shown.append((drawing, [*texts[:1], own, *lines]))

@@ -88,14 +88,14 @@ class Rewards:
     yield f'{self._name}/reward', float(np.mean(rewards))
     yield f'{self._name}/too_long', too_long / len(rewards)
 
-  def draw(self) -> Image.Image | None:
+  def render(self) -> Image.Image | None:
     """Prompts with what was written after them, and its reward."""
     if not self._written:
       return None
     rewards = np.array([reward for *_, reward in self._written])
     cells, step = [], max(1, len(self._written) // inputs.NUM_DRAWN)
     for index, text, reward in self._written[::step][: inputs.NUM_DRAWN]:
-      drawing, lines = inputs.draw(
+      drawing, lines = inputs.render(
         self._source[index], self._preprocessor.features.values()
       )
       good = reward >= rewards.mean()
@@ -103,6 +103,6 @@ class Rewards:
       cells.append(
         (drawing, [*lines[:2], f'written: {text}', (f'{reward:.3g}', color)])
       )
-    return contact_sheet.draw(
+    return contact_sheet.render(
       cells, title=f'{self._name} (green: at least the mean reward)'
     )

@@ -152,7 +152,7 @@ def _run(
   values, sheets = {}, {}
   for name, evaluator in measure.evaluators.items():
     values |= dict(evaluator.run(measure.params))
-    sheet = evaluator.draw()
+    sheet = evaluator.render()
     if sheet is not None:
       sheets[name] = sheet
   return values, sheets

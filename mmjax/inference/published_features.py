@@ -46,8 +46,8 @@ class PublishedImage(features.Feature):
     return self._blank
 
   @classmethod
-  def draw(cls, value: bytes):
-    return features.KINDS['image'].draw(value)
+  def render(cls, value: bytes):
+    return features.KINDS['image'].render(value)
 
   def join(self, batch: Mapping[str, Any]) -> Any:
     """The module's input from the arrays of a batch."""

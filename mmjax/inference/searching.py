@@ -82,7 +82,7 @@ def search(
   return [Match(found.names[i], float(cosines[i])) for i in best]
 
 
-def draw(
+def render(
   found: index_lib.Index, matches: Sequence[Match], title: str
 ) -> Image.Image:
   """A contact sheet of what was found, with names and cosines.
@@ -104,7 +104,7 @@ def draw(
       f'{found.origin.get("folder") or found.origin.get("data")}',
       file=sys.stderr,
     )
-  return contact_sheet.draw(cells, columns=5, title=title)
+  return contact_sheet.render(cells, columns=5, title=title)
 
 
 def _read(get: Callable[[str], Any], name: str) -> np.ndarray | None:

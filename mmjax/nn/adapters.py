@@ -170,7 +170,7 @@ def make_shapes(
   return tree_paths.unflatten(out)
 
 
-def draw(key: Array, shapes: Params, params: Params, lora: Lora) -> Params:
+def init(key: Array, shapes: Params, params: Params, lora: Lora) -> Params:
   """Draws the adapters' first values, which change nothing in the model.
 
   `a` is uniform of variance 1 / (3 * inputs), as in PEFT, and `b` is zero.

@@ -110,12 +110,12 @@ def make_evaluators(
       f'{page}'
     )
   for key, evaluator in made.items():
-    for method in ('run', 'draw'):
+    for method in ('run', 'render'):
       if not callable(getattr(evaluator, method, None)):
         raise ConfigError(
           f'tasks.{name}: the evaluator {key!r}, {type(evaluator).__name__}, '
           f'has no method {method}; an evaluator has run(params), which yields '
-          '(name, number), and draw(), which returns a Pillow image or None '
+          '(name, number), and render(), which returns a Pillow image or None '
           f'{page}'
         )
   return dict(made)

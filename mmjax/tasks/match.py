@@ -66,7 +66,7 @@ class Pairs:
     yield f'{self._name}/accuracy', float(np.concatenate(right).mean())
     yield f'{self._name}/chance_accuracy', 0.5
 
-  def draw(self) -> None:
+  def render(self) -> None:
     """Draws nothing: the pairs are those of the data."""
 
   def _judge(self, params: Params, batch: Batch) -> list[np.ndarray]:

@@ -89,7 +89,7 @@ def extend(
   packed = nn.meta.unbox(boxes)
 
   def adapt(key: Array, params: Params) -> Params:
-    own = adapters.draw(key, nn.meta.unbox(shapes), params, lora)
+    own = adapters.init(key, nn.meta.unbox(shapes), params, lora)
     return _replace(
       cast(tree_paths.overlay(params, own)), packed, quantized.zeros(packed)
     )

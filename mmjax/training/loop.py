@@ -165,7 +165,7 @@ class Loop:
         if path in results:
           raise ValueError(f'two evaluators of {split} yield {key!r}')
         results[path] = float(value)
-      self.folder.save_image(evaluator.draw(), split, name, self.step)
+      self.folder.save_image(evaluator.render(), split, name, self.step)
     if results:
       self.writer.write(self.step, results)
       if show:

@@ -17,7 +17,7 @@ def _find_box(sheet, color):
 
 
 def test_small_images_grow_by_a_whole_number_and_large_ones_shrink():
-  sheet = contact_sheet.draw([(RED, []), (BLUE, [])], image_size=100)
+  sheet = contact_sheet.render([(RED, []), (BLUE, [])], image_size=100)
   left, top, right, bottom = _find_box(sheet, (255, 0, 0))
   assert (right - left, bottom - top) == (7 * 14, 5 * 14)
   left, top, right, bottom = _find_box(sheet, (0, 0, 255))
@@ -26,16 +26,16 @@ def test_small_images_grow_by_a_whole_number_and_large_ones_shrink():
 
 def test_cells_fill_rows():
   cells = [(RED, ['x'])] * 3
-  one = contact_sheet.draw(cells, columns=3)
-  two = contact_sheet.draw(cells, columns=2)
+  one = contact_sheet.render(cells, columns=3)
+  two = contact_sheet.render(cells, columns=2)
   assert two.width < one.width and two.height > one.height
-  titled = contact_sheet.draw(cells, columns=3, title='title')
+  titled = contact_sheet.render(cells, columns=3, title='title')
   assert titled.width == one.width and titled.height > one.height
 
 
 def test_lines_have_their_colours():
   lines = ['plain', ('right', contact_sheet.RIGHT), ('wrong', (200, 30, 40))]
-  sheet = contact_sheet.draw([(RED, lines)])
+  sheet = contact_sheet.render([(RED, lines)])
   _, right_top, _, right_bottom = _find_box(sheet, contact_sheet.RIGHT)
   _, wrong_top, _, _ = _find_box(sheet, contact_sheet.WRONG)
   assert right_top < right_bottom <= wrong_top
@@ -50,12 +50,12 @@ def test_long_lines_are_wrapped_without_loss():
 
 
 def test_images_may_be_absent_and_sheets_empty():
-  contact_sheet.draw([(None, ['no image'])])
-  contact_sheet.draw([])
+  contact_sheet.render([(None, ['no image'])])
+  contact_sheet.render([])
 
 
 def test_wrong_arguments():
   with pytest.raises(ValueError, match='undo the normalisation'):
-    contact_sheet.draw([(np.zeros((5, 7, 3), np.float32), [])])
+    contact_sheet.render([(np.zeros((5, 7, 3), np.float32), [])])
   with pytest.raises(ValueError, match='columns 0'):
-    contact_sheet.draw([], columns=0)
+    contact_sheet.render([], columns=0)

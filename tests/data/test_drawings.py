@@ -45,6 +45,6 @@ def test_degenerate_values_are_drawn(value):
 
 def test_high_drawings_keep_the_width_of_a_card():
   image = np.zeros((500, 100, 3), np.uint8)
-  low = contact_sheet.draw([(image, [])], image_size=100)
-  high = contact_sheet.draw([(image, [])], image_size=100, max_height=900)
+  low = contact_sheet.render([(image, [])], image_size=100)
+  high = contact_sheet.render([(image, [])], image_size=100, max_height=900)
   assert high.width == low.width and high.height == low.height + 400

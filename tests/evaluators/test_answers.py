@@ -29,7 +29,7 @@ def evaluate(make_source, preprocessor):
     evaluator = evaluators.Answers(
       answer, make_source(ROWS), preprocessor, batch_size=3, **settings
     )
-    assert evaluator.draw() is None
+    assert evaluator.render() is None
     return evaluator, dict(evaluator.run(jnp.asarray(0)))
 
   return run
@@ -49,7 +49,7 @@ def test_picked_answers_by_hand(evaluate):
   pick = lambda params, batch: params * batch['question'][:, 0]
   evaluator, values = evaluate(pick)
   assert values == pytest.approx(EXPECTED)
-  assert min(evaluator.draw().size) > 0
+  assert min(evaluator.render().size) > 0
 
 
 def test_written_answers_by_hand(evaluate, preprocessor):

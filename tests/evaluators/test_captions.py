@@ -22,7 +22,7 @@ def run(source, preprocessor, number_of, written, **settings):
   evaluator = evaluators.Captions(
     generate, source, preprocessor, batch_size=2, **settings
   )
-  assert evaluator.draw() is None
+  assert evaluator.render() is None
   return evaluator, dict(evaluator.run({}))
 
 
@@ -37,7 +37,7 @@ def test_captions_by_hand(make_source, preprocessor, number_of):
     f'c/{key}'
     for key in ('exact', 'chance_exact', 'bleu4', 'rouge_l', 'cider_d')
   }
-  assert min(evaluator.draw().size) > 0
+  assert min(evaluator.render().size) > 0
 
 
 def test_what_captions_say_is_counted(make_source, preprocessor, number_of):
@@ -78,7 +78,7 @@ def test_records_without_images_are_left_out(
     source, preprocessor, number_of, ('a cat', 'a dog', 'a hen')
   )
   assert values['captions/exact'] == 1 / 2
-  assert evaluator.draw() is not None
+  assert evaluator.render() is not None
   for record in records:
     record['fields'].pop('image', None)
   with pytest.raises(ValueError, match='both an image and a caption'):

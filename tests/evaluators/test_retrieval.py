@@ -47,7 +47,7 @@ def evaluate(make_source, preprocessor, number_of):
       batch_size=2,
       **settings,
     )
-    assert evaluator.draw() is None
+    assert evaluator.render() is None
     return evaluator, dict(evaluator.run(jnp.asarray(0.5)))
 
   return run
@@ -69,7 +69,7 @@ def test_several_captions_an_image(evaluate):
       'retrieval/chance_r1': 1 / 3,
     }
   )
-  sheet = evaluator.draw()
+  sheet = evaluator.render()
   assert min(sheet.size) > 0
 
 
@@ -100,7 +100,7 @@ def test_records_without_images_are_left_out(evaluate, make_source):
   assert values['retrieval/image_to_text_r1'] == 1
   assert values['retrieval/text_to_image_r1'] == 1
   assert values['retrieval/chance_r1'] == 1 / 2
-  assert evaluator.draw() is not None
+  assert evaluator.render() is not None
   with pytest.raises(ValueError, match='none of 3 records has an image'):
     evaluate(angles, rows=rows, blank=(0, 1, 2))
   with pytest.raises(ValueError, match='none of 2 records with an image has a'):
@@ -113,4 +113,4 @@ def test_a_record_without_captions_only_distracts(evaluate):
   # 'a' is nearest to the image without captions.
   assert values['retrieval/text_to_image_r1'] == 1 / 2
   assert values['retrieval/image_to_text_r1'] == 1
-  assert evaluator.draw() is not None
+  assert evaluator.render() is not None

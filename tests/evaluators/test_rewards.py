@@ -44,10 +44,10 @@ def test_each_answer_is_rewarded_with_its_record():
   texts = {'a': 'abc', 'b': 'xyz', 'none': '', 'long': 'more than fits here'}
   records = [make_record(name, text) for name, text in texts.items()]
   evaluator = make(records, find_reward)
-  assert evaluator.draw() is None
+  assert evaluator.render() is None
   results = dict(evaluator.run({}))
   assert seen == [('a', 'a'), ('x', 'b'), ('', 'long')]
   assert results == {'x/reward': 1 / 3, 'x/too_long': 1 / 3}
-  assert evaluator.draw().size[0] > 0
+  assert evaluator.render().size[0] > 0
   with pytest.raises(ConfigError, match='none of 1 records has a prompt'):
     dict(make(records[2:3], find_reward).run({}))

@@ -122,7 +122,7 @@ def test_a_task_without_rows_has_those_of_its_metrics(monkeypatch):
     def run(self, params):
       yield 'own/x', 2.0
 
-    def draw(self):
+    def render(self):
       return None
 
   measure = measures.Measure({}, {'own': Evaluator()}, rows=())

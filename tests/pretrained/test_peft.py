@@ -32,7 +32,7 @@ def _adapt(name, layers, *, dora=False, seed=0):
   chosen = {path: axes for path, axes in recorded.items() if layers in path}
   lora = adapters.Lora(3, 5.0, dora=dora)
   shapes = nn.meta.unbox(adapters.make_shapes(boxed, chosen, lora))
-  own = adapters.draw(jax.random.key(0), shapes, model.params, lora)
+  own = adapters.init(jax.random.key(0), shapes, model.params, lora)
   rng = np.random.default_rng(seed)
   own = {
     path: leaf + rng.normal(0, 0.3, leaf.shape).astype(np.float32)

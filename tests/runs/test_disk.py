@@ -113,7 +113,7 @@ class _Picture:
   [
     (metric_writers.JsonLines, 'write', 5),
     (metric_writers, 'write_json', 2),
-    (toy.Evaluator, 'draw', 2),
+    (toy.Evaluator, 'render', 2),
     (checkpoints.Checkpoints, 'wait', 1),
   ],
 )
@@ -128,7 +128,7 @@ def test_whatever_is_being_written_the_run_resumes(
     calls.append(args)
     if len(calls) < number:
       return real(*args, **kwargs)
-    return _Picture() if name == 'draw' else _full()
+    return _Picture() if name == 'render' else _full()
 
   with monkeypatch.context() as patch:
     patch.setattr(owner, name, later)

@@ -82,7 +82,7 @@ def test_drawings_are_right_where_the_reader_says_so():
     batch_size=2,
     holds=shapes_detector.holds,
   )
-  assert evaluator.draw() is None
+  assert evaluator.render() is None
   found = dict(evaluator.run({}))
   # Shifted, the first is itself, the second the third, the third the first.
   assert found.pop('drawings/unconditional') == pytest.approx(1 / 3)
@@ -91,7 +91,7 @@ def test_drawings_are_right_where_the_reader_says_so():
     'drawings/right': 1.0,
     'drawings/true': 1.0,
   }
-  assert evaluator.draw().width > 48
+  assert evaluator.render().width > 48
 
 
 def test_a_judge_compares_drawings_with_true_images():

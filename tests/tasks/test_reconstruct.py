@@ -132,7 +132,7 @@ def test_the_evaluator_measures_pixels_and_codes():
     size=4,
     batch_size=2,
   )
-  assert evaluator.draw() is None
+  assert evaluator.render() is None
   found = dict(evaluator.run(jnp.asarray(0.0)))
   assert found['reconstruct/psnr'] == 100.0  # The most that counts.
   assert found['reconstruct/ssim'] == pytest.approx(1.0)
@@ -143,7 +143,7 @@ def test_the_evaluator_measures_pixels_and_codes():
   assert 0 < found['reconstruct/plain_psnr'] < 50
   shifted = dict(evaluator.run(jnp.asarray(0.2)))  # 0.1 of the range.
   assert 19 < shifted['reconstruct/psnr'] < 24
-  assert evaluator.draw().width > 12
+  assert evaluator.render().width > 12
 
 
 def test_the_perceptual_distance_is_of_a_frozen_models_space():

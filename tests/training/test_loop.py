@@ -281,7 +281,7 @@ def test_a_signal_in_an_evaluation_saves_and_does_without_it(
       done.append('other')
       yield 'other', 1.0
 
-    def draw(self):
+    def render(self):
       return None
 
   def build(config, mesh):

@@ -79,7 +79,7 @@ class Evaluator:
     yield 'toy/norm', float(jnp.linalg.norm(params['up']['kernel']))
     yield 'toy/bias', float(jnp.sum(params['down']['bias']))
 
-  def draw(self):
+  def render(self):
     from PIL import Image
 
     return Image.new('RGB', (3, 5))

@@ -293,7 +293,7 @@ class Feature:
     return ()
 
   @classmethod
-  def draw(cls, value: Any) -> contact_sheet.Cell:
+  def render(cls, value: Any) -> contact_sheet.Cell:
     """Draws a value: an image [H, W, 3] uint8 or None, and lines of text."""
     return None, [f'{value}']
 
@@ -384,7 +384,7 @@ def to_json(value: Any) -> Any:
   return value
 
 
-def draw_from(
+def choose_one(
   values: Sequence[Any], rng: np.random.Generator | None
 ) -> Any | None:
   """Draws one of some values; the first in evaluation; None of none."""

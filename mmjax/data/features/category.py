@@ -159,7 +159,7 @@ class Category(base.Feature):
     return self.make_arrays(names, None, flips=False)
 
   @classmethod
-  def draw(cls, value: Sequence[str]) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[str]) -> contact_sheet.Cell:
     return None, [', '.join(value)]
 
   def _pair(self, array: Any, is_known: bool) -> base.Example:

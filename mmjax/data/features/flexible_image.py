@@ -138,7 +138,7 @@ class FlexibleImage(base.Feature):
     return {self.name: rows * mask[..., None].astype(np.float32)}
 
   @classmethod
-  def draw(cls, value: bytes) -> contact_sheet.Cell:
+  def render(cls, value: bytes) -> contact_sheet.Cell:
     return image_files.decode(value), []
 
   def _fit_size(self, height: int, width: int) -> tuple[int, int]:

@@ -85,7 +85,7 @@ class StoredImage(base.Feature):
     return self._make_example(image_files.to_array(value))
 
   @classmethod
-  def draw(cls, value: bytes) -> contact_sheet.Cell:
+  def render(cls, value: bytes) -> contact_sheet.Cell:
     return image_files.decode(value), []
 
   def _decode(self, data: bytes, rng: np.random.Generator | None) -> np.ndarray:
@@ -283,8 +283,8 @@ class Images(Image):
     )
 
   @classmethod
-  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
-    return draw_grid([image_files.decode(item) for item in value]), []
+  def render(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+    return render_grid([image_files.decode(item) for item in value]), []
 
   def _stack(self, images: Sequence[np.ndarray]) -> base.Example:
     resized = [self._resize(image) for image in images]
@@ -308,7 +308,7 @@ def check_normalisation(feature: base.Feature) -> None:
     feature.refuse('std', 'is not legal: images are divided by it')
 
 
-def draw_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
+def render_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
   """Puts images uint8 [H, W, 3] in rows of two, all of the first one's shape.
 
   Args:

@@ -174,7 +174,7 @@ class Vector(_Array):
     return self._pair(np.zeros(len(self.mean), np.float32), np.bool_(False))
 
   @classmethod
-  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+  def render(cls, value: np.ndarray) -> contact_sheet.Cell:
     return drawings.draw_series(value[:, None]), [f'{len(value)} numbers']
 
   @staticmethod
@@ -240,7 +240,7 @@ class Series(_Array):
     return self._pad(np.zeros((0, len(self.mean)), np.float32), self.length)
 
   @classmethod
-  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+  def render(cls, value: np.ndarray) -> contact_sheet.Cell:
     lines = [f'{value.shape[0]} times, {value.shape[1]} columns']
     return drawings.draw_series(value), lines
 
@@ -307,7 +307,7 @@ class Points(_Array):
     return self._pad(np.zeros((0, len(self.mean)), np.float32), self.number)
 
   @classmethod
-  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+  def render(cls, value: np.ndarray) -> contact_sheet.Cell:
     return drawings.draw_points(value), [f'{len(value)} points']
 
   @staticmethod

@@ -142,9 +142,9 @@ class Patches(several.Several, base.Feature):
     return {self.name: rows * mask[..., None].astype(np.float32)}
 
   @classmethod
-  def draw(cls, value: Any) -> contact_sheet.Cell:
+  def render(cls, value: Any) -> contact_sheet.Cell:
     values = value if isinstance(value, list) else [value]
-    return images.draw_grid([image_files.decode(item) for item in values]), []
+    return images.render_grid([image_files.decode(item) for item in values]), []
 
   def _fit_size(self, height: int, width: int) -> tuple[int, int]:
     side = self.patch_size * self.merge_size

@@ -196,10 +196,10 @@ class Preference(turns.Turns):
     return self.make_arrays(self._place_pair(Pair(**value), absent))
 
   @classmethod
-  def draw(cls, value: Pair | Conversation) -> contact_sheet.Cell:
+  def render(cls, value: Pair | Conversation) -> contact_sheet.Cell:
     if not isinstance(value, Pair):  # Of one field.
-      return super().draw(value)
-    _, lines = turns.Turns.draw(value.prompt[-1:])
+      return super().render(value)
+    _, lines = turns.Turns.render(value.prompt[-1:])
     for name in ('chosen', 'rejected'):
       lines.append(f'{name}: {turn_values.get_text(getattr(value, name)[-1])}')
     return None, lines

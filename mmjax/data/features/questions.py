@@ -142,8 +142,8 @@ class Questions(base.Feature):
         entries[i] for i in rng.permutation(len(entries))[: self.number]
       ]
     elif entries:
-      entries = [base.draw_from(entries, rng)]
-    return [(e, base.draw_from(e['answers'], rng)) for e in entries] or None
+      entries = [base.choose_one(entries, rng)]
+    return [(e, base.choose_one(e['answers'], rng)) for e in entries] or None
 
   def list_texts(self, chosen: Chosen) -> Iterable[str]:
     for entry, _ in chosen:
@@ -182,7 +182,7 @@ class Questions(base.Feature):
       yield from entry['answers']
 
   @classmethod
-  def draw(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
     lines = []
     for entry in value[:2]:
       lines.append((entry['question'], contact_sheet.QUIET))

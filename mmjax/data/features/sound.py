@@ -103,7 +103,7 @@ class Sound(base.Feature):
     return samples.astype(np.float32)
 
   @classmethod
-  def draw(cls, value: bytes) -> contact_sheet.Cell:
+  def render(cls, value: bytes) -> contact_sheet.Cell:
     samples, rate = audio.decode(value)
     lines = [f'{len(samples) / rate:.1f} s, {rate:,} Hz']
     return drawings.draw_sound(samples), lines
@@ -222,9 +222,9 @@ class Sounds(several.Several, Sound):
     return out
 
   @classmethod
-  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
-    cells = [Sound.draw(item) for item in value]
-    drawn = images.draw_grid([image for image, _ in cells])
+  def render(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+    cells = [Sound.render(item) for item in value]
+    drawn = images.render_grid([image for image, _ in cells])
     return drawn, [line for _, lines in cells for line in lines][:4]
 
   def _check_length(self, number: int) -> None:

@@ -49,7 +49,7 @@ class StoredTexts(base.Feature):
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> str | None:
-    return base.draw_from(self.list_alternatives(record), rng)
+    return base.choose_one(self.list_alternatives(record), rng)
 
   def list_alternatives(self, record: Mapping[str, Any]) -> list[str]:
     """Lists the record's texts that may be chosen, without metadata."""
@@ -78,7 +78,7 @@ class StoredTexts(base.Feature):
     return [text for texts in lists for text in texts]
 
   @classmethod
-  def draw(cls, value: Sequence[str] | Mapping) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[str] | Mapping) -> contact_sheet.Cell:
     if isinstance(value, Mapping):
       return None, [f'{key}: {v[0]}' for key, v in list(value.items())[:3] if v]
     return None, list(value[:2])

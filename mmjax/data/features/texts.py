@@ -103,5 +103,5 @@ class Texts(base.Feature):
     return text.StoredTexts.list_all_texts(value)
 
   @classmethod
-  def draw(cls, value: Any) -> contact_sheet.Cell:
-    return text.StoredTexts.draw(value)
+  def render(cls, value: Any) -> contact_sheet.Cell:
+    return text.StoredTexts.render(value)

@@ -203,9 +203,9 @@ class Tiles(several.Several, base.Feature):
     return {self.name: normal * present}
 
   @classmethod
-  def draw(cls, value: Any) -> contact_sheet.Cell:
+  def render(cls, value: Any) -> contact_sheet.Cell:
     values = value if isinstance(value, list) else [value]
-    return images.draw_grid([image_files.decode(item) for item in values]), []
+    return images.render_grid([image_files.decode(item) for item in values]), []
 
   def _combine(self, arrays: Sequence[np.ndarray]) -> base.Example:
     """Cuts images uint8 [H, W, 3] of any sizes into one row of tiles."""

@@ -337,7 +337,7 @@ class Turns(base.Feature):
       yield turn_values.get_text(turn)
 
   @classmethod
-  def draw(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
     get_text = turn_values.get_text
     return None, [f'{turn["role"]}: {get_text(turn)}' for turn in value[:4]]
 

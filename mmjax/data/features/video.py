@@ -73,9 +73,9 @@ class Video(images.Images):
     return self._stack([frames[i] for i in picked])
 
   @classmethod
-  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
     frames = decode_frames(value)
-    return images.draw_grid(frames), [f'{len(frames)} frames']
+    return images.render_grid(frames), [f'{len(frames)} frames']
 
 
 def decode_frames(value: Sequence[bytes]) -> list[np.ndarray]:

@@ -141,7 +141,7 @@ class Videos(patches.Patches):
     return [self._plan(value).grid for value in values]
 
   @classmethod
-  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+  def render(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
     rows, lines = zip(*map(_draw_frames, value[:_DRAWN]), strict=True)
     width = max(row.shape[1] for row in rows)
     wide = [

@@ -117,7 +117,7 @@ def test_a_file_is_prepared_as_in_evaluation(kind, tmp_path):
   path.write_bytes(data[: len(data) // 9])
   with pytest.raises(ConfigError, match=r'a\.\w+'):
     build(kind).prepare(str(path))
-  with pytest.raises(OSError, match='none'):
+  with pytest.raises(ConfigError, match='none'):
     build(kind).prepare(str(tmp_path / f'none.{ending}'))
 
 
@@ -159,7 +159,7 @@ def test_illegal_settings_are_named(kind, changes):
 
 @EACH
 def test_values_are_drawn(kind):
-  drawing, lines = features.KINDS[kind].draw(CASES[kind].value)
+  drawing, lines = features.KINDS[kind].render(CASES[kind].value)
   assert drawing is not None or lines
   if drawing is not None:
     assert drawing.dtype == np.uint8

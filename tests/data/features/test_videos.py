@@ -83,7 +83,7 @@ def test_what_is_too_short_or_too_much_is_refused(tmp_path):
 
 def test_frames_are_drawn_in_a_row():
   videos = [video_encoding.encode(FRAMES[:n], 4) for n in (12, 3)]
-  drawn, lines = features.Videos.draw(videos)
+  drawn, lines = features.Videos.render(videos)
   assert drawn.shape == (192, 4 * 120, 3)
   assert (drawn[96:, 3 * 120 :] == 255).all()
   assert lines == ['12 frames, 4 a second', '3 frames, 4 a second']
