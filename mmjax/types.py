@@ -16,11 +16,11 @@ describes (`Feature.make_inputs` turns images from uint8 to floats), and
   prompt   [B, P] int32, ids with which a text that is written begins
   prompt_mask [B, P] bool
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
-  index    [B] int, which record it came from
+  index    [B] int, its place in the training data (of packed rows, the row's)
   source_index [B] int32, the number of its source in a mixture of data sets
   mask     [B] bool, False where an evaluation batch is filled up
 
-all of them optional. Published models also read
+all of them optional. Models of conversations and published ones also read
 
   spectrogram    [B, F, M] float32, with a mask [B, F]
   video          [B, F, H, W, 3] float32, with a mask [B] or [B, F]
@@ -28,14 +28,14 @@ all of them optional. Published models also read
   patches        arguments of `PackedViT.encode_patches` by name: `patches`
                  [B, S, P] float32 of P numbers each, `positions` [B, S, 2],
                  `segments` [B, S] and, with windows, `windows` [B, S] int32
-  text_positions [B, T, 3] int32, rotary positions: time, row and column
+  text_positions [B, T, 3] int32, M-RoPE: time, row, column; or [B, T]
   text_segments  [B, T] int32, which of several texts in a row, from 1 on
   prefix         [B, T] bool, tokens that attend to each other both ways
 
 One question an image has no axis n; n about each have it, as their outputs.
 
 Token sequences read `<bos> words <eos> <pad>`, conversations as
-`mmjax.data.features.turns.Turns` writes them, with NAME_learnt [B, T] bool,
+`mmjax.data.features.turns.Turns` writes them, with NAME_loss_mask [B, T] bool,
 True for the tokens that a loss is over. A mask is True where the array holds
 something. Where an example lacks a field, its mask is all False.
 """
@@ -107,7 +107,7 @@ class Tokens:
 
 @flax.struct.dataclass
 class Items:
-  """The losses that a loss is a mean of, for the means of some of them.
+  """Losses by item, from which means by source are reported.
 
   Attributes:
     losses: [B, ...] loss of each item (token, pair) of each example.
@@ -120,7 +120,7 @@ class Items:
 
 @flax.struct.dataclass
 class FactoredLogits:
-  """Logits over a vocabulary, not multiplied out: vectors @ kernel + bias.
+  """Logits that are not materialised: vectors @ kernel + bias.
 
   Text models return them in training. Logits [..., T, V] may be far larger than
   all else; `mmjax.parallel.vocabulary` computes losses without holding them,
@@ -141,7 +141,7 @@ class FactoredLogits:
   def __repr__(self) -> str:
     shape = (*self.vectors.shape[:-1], self.kernel.shape[-1])
     return (
-      f'<logits {shape} not multiplied out; mmjax.parallel.vocabulary.multiply '
+      f'<logits {shape} not materialised; mmjax.parallel.vocabulary.multiply '
       'computes them>'
     )
 

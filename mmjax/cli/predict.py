@@ -103,7 +103,7 @@ def _choose_task(
     found: the model, perhaps without parameters.
     args: the command line.
     flag: as of `_find_use`.
-    sets: sets of inputs.
+    input_sets: sets of inputs.
 
   Raises:
     ConfigError: if the model has no such task or input, or the task needs other

@@ -190,7 +190,7 @@ class Completion:
     return {'content': content, 'refusal': None}
 
   def _write_token(self, token_id: int, log_prob: float) -> dict[str, Any]:
-    text = self.served.model.name_token(token_id)
+    text = self.served.model.decode_token(token_id)
     return {
       'token': text,
       'logprob': log_prob if math.isfinite(log_prob) else _LEAST_LOG_PROB,

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjax.decoders import slots
+from mmjax.decoders import continuous_batching
 from mmjax.inference import batching, chat_models
 
 # Numbers: least and most value, and whether they are whole.
@@ -22,7 +22,7 @@ _NUMBERS = {
   'n': (1, 64, True),
   'max_tokens': (1, math.inf, True),
   'max_completion_tokens': (1, math.inf, True),
-  'top_logprobs': (0, slots.NUM_LIKELIEST, True),
+  'top_logprobs': (0, continuous_batching.NUM_LIKELIEST, True),
 }
 _SAMPLING = tuple(_NUMBERS)[:6]
 _TRUTHS = ('stream', 'logprobs')

@@ -30,13 +30,13 @@ class EncodedConversation:
   Attributes:
     text: the whole text.
     ids: ids of its tokens.
-    learnt: for each token, whether the assistant says it.
+    loss_mask: for each token, whether the assistant says it.
     offsets: where each token begins and ends in the text, in characters.
   """
 
   text: str
   ids: tuple[int, ...]
-  learnt: tuple[bool, ...]
+  loss_mask: tuple[bool, ...]
   offsets: tuple[Span, ...]
 
 
@@ -87,17 +87,17 @@ def encode(
       if token_id in added
     ]
     spans = [_extend(text, span, ends) for span in spans]
-  learnt, at = [], 0
+  loss_mask, at = [], 0
   for begin, end in offsets:
     while at < len(spans) and begin >= spans[at][1]:
       at += 1
     is_said = at < len(spans) and end > spans[at][0]
-    learnt.append(
+    loss_mask.append(
       is_said
       and not any(begin < last and first < end for first, last in images)
     )
   return EncodedConversation(
-    text, tuple(encoding.ids), tuple(learnt), tuple(offsets)
+    text, tuple(encoding.ids), tuple(loss_mask), tuple(offsets)
   )
 
 
@@ -117,13 +117,13 @@ def find_end(
     for role in ('user', 'assistant')
   ]
   written = encode(tokenizer, template, messages)
-  learnt = [
+  said = [
     token_id
-    for token_id, is_learnt in zip(written.ids, written.learnt, strict=True)
+    for token_id, is_learnt in zip(written.ids, written.loss_mask, strict=True)
     if is_learnt
   ]
   added = tokenizer.get_added_tokens_decoder()
-  return tuple(token_id for token_id in learnt[-1:] if token_id in added)
+  return tuple(token_id for token_id in said[-1:] if token_id in added)
 
 
 def _write_images(

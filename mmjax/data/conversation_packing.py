@@ -174,10 +174,10 @@ def _measure(
   whole = feature.length, feature.media_rooms
   try:
     value = feature.choose(read(index), None)
-    ids, learnt = feature.encode(value) if value else ([], [])
+    ids, loss_mask = feature.encode(value) if value else ([], [])
   except ConfigError:
     return whole  # Training refuses it by itself, with its record.
-  if feature.requires_answer and not any(learnt[1 : feature.length]):
+  if feature.requires_answer and not any(loss_mask[1 : feature.length]):
     return whole
   used = feature.count_media(value or ())
   if not _fits(used, feature.media_rooms):

@@ -49,8 +49,8 @@ class Feed:
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.
-    init_batch: two training examples as evaluation makes them, for shapes:
-      one question an image.
+    init_batch: model inputs of two training examples as evaluation makes them,
+      for shapes: one question an image.
     files: functions by file name that write to a run's folder what
       preprocessing needs again.
     notes: notes on the data for the user.

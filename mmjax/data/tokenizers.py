@@ -37,8 +37,7 @@ class Tokenizer:
 
   Attributes:
     pad_id: id of the padding.
-    bos_id: first id of every text that a model learns to write, None without
-      one.
+    bos_id: first id of texts that a model learns to write, None without one.
     eos_id: id that ends a sequence.
     vocab_size: number of ids, which is the largest id plus one.
   """
@@ -54,18 +53,16 @@ class Tokenizer:
     """Wraps a tokenizer of the library.
 
     Args:
-      tokenizer: any `tokenizers.Tokenizer`; it is copied, not changed.
+      tokenizer: any `tokenizers.Tokenizer`; it is copied.
       pad: name of the padding token; None to find it.
-      bos: name of the token that starts a text that the model writes, if it
-        differs from the one that the tokenizer starts all texts with; or its
-        id, if the tokenizer has no name for it (BLIP).
+      bos: name of the token that starts a text that the model writes, if not
+        that of all texts; or its id, if it has no name (BLIP).
       eos: name of the token that ends a sequence; None to find it.
 
     Raises:
-      ConfigError: if a named token is not in the vocabulary, or no end of text
-        is found.
+      ConfigError: if a named token or an end of text is not in the vocabulary.
     """
-    tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())  # A copy.
     tokenizer.no_truncation()
     separate_words(tokenizer)
     self.pad_id, start_id, self.eos_id = _find_special_ids(
@@ -138,6 +135,10 @@ class Tokenizer:
     if self._leading_space and text.startswith(' '):
       text = text[1:]
     return text
+
+  def decode_token(self, token_id: int) -> str:
+    """Decodes one id, also that of a special token."""
+    return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
   def tokenize(self, text: str) -> list[str]:
     """Splits a text into tokens, as the vocabulary spells them."""

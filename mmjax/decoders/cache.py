@@ -182,7 +182,7 @@ def check_slots(num_slots: int, max_length: int) -> None:
     )
 
 
-def count_tokens(mask: Array) -> Array:
+def number_tokens(mask: Array) -> Array:
   """Positions [B, S] of tokens in a text, that of padding being anything."""
   return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
 

@@ -33,7 +33,7 @@ class LogitHead(nn.Module):
   ) -> Array | FactoredLogits:
     """Computes logits [B, T, V] float32 of features [B, T, D].
 
-    In training they are not multiplied out, but for what is collected.
+    In training they are not materialised, but for what is collected.
     """
     factors = self.factor_logits(x)
     if train and not self.is_mutable_collection('intermediates'):
@@ -43,7 +43,7 @@ class LogitHead(nn.Module):
     return factors if train else logits
 
   def factor_logits(self, x: Array) -> FactoredLogits:
-    """Logits of features [B, T, D], not multiplied out."""
+    """Logits of features [B, T, D], not materialised."""
     if self.head_activation is not None:
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)

@@ -166,7 +166,7 @@ class TextDecoder(logits.LogitHead):
       train: whether dropout is on.
 
     Returns:
-      Logits [B, T, V] float32, in training not multiplied out.
+      Logits [B, T, V] float32, in training not materialised.
 
     Raises:
       ConfigError: for ids and lengths as `mmjax.nn.TokenEmbedding` does, or if
@@ -366,7 +366,7 @@ class TextDecoder(logits.LogitHead):
         'a window counts the tokens of a text, so a decoder with one takes no '
         'others while it decodes; pass no positions'
       )
-    return visible.replace(key_positions=cache_lib.count_tokens(filled))
+    return visible.replace(key_positions=cache_lib.number_tokens(filled))
 
   def _compute_bias(
     self, mask: Array, custom: Array | None = None, queries: Array | None = None
@@ -383,5 +383,5 @@ class TextDecoder(logits.LogitHead):
         'relative positions count the tokens of a text, so a decoder with them '
         'takes no others; pass no positions'
       )
-    keys = cache_lib.count_tokens(mask)  # [B, S]
+    keys = cache_lib.number_tokens(mask)  # [B, S]
     return self.relative_positions(keys if queries is None else queries, keys)

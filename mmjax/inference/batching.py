@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.decoders import slots, streaming
+from mmjax.decoders import continuous_batching, streaming
 from mmjax.errors import ConfigError
 from mmjax.inference import chat_models
 
-# Slots are a power of two from this on, with so many to spare after a move.
+# LiveBatch are a power of two from this on, with so many to spare after a move.
 _FEWEST_SLOTS, _SPARE = 128, 64
 
 
@@ -70,7 +70,7 @@ class Answer:
   """
 
   prompt: chat_models.PreparedPrompt
-  settings: slots.RowSettings
+  settings: continuous_batching.RowSettings
   notify: Callable[[str, list[Token], str | Exception | None], None]
   stop: tuple[str, ...] = ()
   num_likeliest: int = -1
@@ -148,7 +148,7 @@ class Engine:
       if self._is_closing:
         raise ClosedError
       number = len(self._waiting)
-      if number + len(answers) > self.room:
+      if len(self._live) + number + len(answers) > self.room:
         raise FullError(f'{number} answers are waiting already; try again')
       self._waiting.extend(answers)
       self._changed.notify()
@@ -161,7 +161,7 @@ class Engine:
     self._thread.join()
 
   def _forget(self) -> None:
-    self._state: slots.Slots | None = None
+    self._state: continuous_batching.LiveBatch | None = None
     self._live: dict[int, Answer] = {}
     self._prefilled: tuple[Any, Any] = (None, None)
     self._index = self._num_slots = self._num_rows = 0
@@ -211,7 +211,9 @@ class Engine:
         continue
       self._insert(answer, prompt, others)
 
-  def _prefill(self, prompt: chat_models.PreparedPrompt) -> slots.Prefilled:
+  def _prefill(
+    self, prompt: chat_models.PreparedPrompt
+  ) -> continuous_batching.Prefilled:
     before, prefilled = self._prefilled
     if before is not prompt:
       prefilled = self._programs.prefill(self.model.params, prompt.batch)
@@ -219,12 +221,14 @@ class Engine:
     return prefilled
 
   def _insert(
-    self, answer: Answer, prompt: slots.Prefilled, others: int
+    self, answer: Answer, prompt: continuous_batching.Prefilled, others: int
   ) -> None:
     """Inserts a text into a free row."""
     if self._state is None:
       self._num_rows = self.batch_size if others else 1
-      self._state = slots.make_empty(prompt, answer.settings, self._num_rows)
+      self._state = continuous_batching.make_empty(
+        prompt, answer.settings, self._num_rows
+      )
       self._num_slots = self._index = prompt.tokens.shape[1]
     size = prompt.tokens.shape[1]
     needs_rows = len(self._live) == self._num_rows
@@ -294,22 +298,25 @@ class _Programs:
   def __init__(self, model: chat_models.ChatModel):
     module, constraints = model.module, dict(model.constraints)
 
-    def prefill(params: Any, batch: Any) -> slots.Prefilled:
+    def prefill(params: Any, batch: Any) -> continuous_batching.Prefilled:
       logits, cache, (tokens, _) = module.apply(
         {'params': params}, batch, 'continue', 0, method='prefill'
       )
-      return slots.Prefilled(logits, cache, tokens)
+      return continuous_batching.Prefilled(logits, cache, tokens)
 
     def advance(
-      params: Any, state: slots.Slots, alive: Any, with_likeliest: Any
-    ) -> tuple[slots.Slots, slots.Step]:
+      params: Any,
+      state: continuous_batching.LiveBatch,
+      alive: Any,
+      with_likeliest: Any,
+    ) -> tuple[continuous_batching.LiveBatch, continuous_batching.Step]:
       def step(tokens: Any, cache: Any, mask: Any) -> Any:
         variables = {'params': params}
         return module.apply(
           variables, tokens, cache, mask, method='decode_step'
         )
 
-      return slots.advance(
+      return continuous_batching.advance(
         step,
         state,
         alive,
@@ -321,11 +328,11 @@ class _Programs:
     self.prefill = jax.jit(prefill)
     # The states before are not needed: their memory is used again.
     self.advance = jax.jit(advance, donate_argnums=1)
-    self.insert = jax.jit(slots.insert, donate_argnums=0)
-    self.arrange = jax.jit(slots.arrange, static_argnums=3)
+    self.insert = jax.jit(continuous_batching.insert, donate_argnums=0)
+    self.arrange = jax.jit(continuous_batching.arrange, static_argnums=3)
 
 
-def _get_token(step: slots.Step, row: int, number: int) -> Token:
+def _get_token(step: continuous_batching.Step, row: int, number: int) -> Token:
   likeliest = zip(
     step.likeliest[row, :number].tolist(),
     step.likeliest_log_probs[row, :number].tolist(),
@@ -343,7 +350,7 @@ def make_settings(
   number: int,
   max_new_tokens: int,
   **changed: float,
-) -> slots.RowSettings:
+) -> continuous_batching.RowSettings:
   """Settings of one answer: those that are given, else the model's.
 
   Args:
@@ -360,7 +367,7 @@ def make_settings(
     **model.sampling,
     **changed,
   }
-  return slots.RowSettings(
+  return continuous_batching.RowSettings(
     key=np.asarray(_make_key(seed, number)),
     max_new_tokens=np.int32(max_new_tokens),
     top_k=np.int32(values.pop('top_k')),

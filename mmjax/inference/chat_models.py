@@ -21,16 +21,16 @@ from mmjax.types import Batch, Params
 
 # Fewest tokens of a prompt's arrays; further sizes are twice the one before.
 SMALLEST = 64
-# What a model without a limit of its own may read and write, in tokens.
+# Default of the most tokens that any model may read and write together.
 LONGEST = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedPrompt:
-  """A conversation up to an answer.
+  """The model inputs of a conversation that is to be answered.
 
   Attributes:
-    batch: arrays of one example, in one of few sizes.
+    batch: arrays of one example, padded to one of few sizes.
     length: number of tokens, without padding.
   """
 
@@ -71,7 +71,7 @@ class ChatModel(Protocol):
   def decode(self, ids: Sequence[int]) -> str:
     """The text of an answer."""
 
-  def name_token(self, token_id: int) -> str:
+  def decode_token(self, token_id: int) -> str:
     """The text of one token."""
 
 
@@ -186,7 +186,7 @@ class PublishedChatModel:
   def decode(self, ids: Sequence[int]) -> str:
     return self.model.tokenizer.decode(list(ids))
 
-  def name_token(self, token_id: int) -> str:
+  def decode_token(self, token_id: int) -> str:
     return self.model.tokenizer.decode([token_id], skip_special_tokens=False)
 
 
@@ -234,8 +234,8 @@ class RunThatChats:
   def decode(self, ids: Sequence[int]) -> str:
     return self.run.tokenizer.decode(list(ids))
 
-  def name_token(self, token_id: int) -> str:
-    return self.decode([token_id])
+  def decode_token(self, token_id: int) -> str:
+    return self.run.tokenizer.decode_token(token_id)
 
 
 # Keys of batches with images and sounds, which have sizes of their own.

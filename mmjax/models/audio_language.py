@@ -60,7 +60,7 @@ class InterleavedAudioLanguage(
 
     Returns:
       `text_logits` [B, T, V] float32, with `output_text` `NAME_logits` [B, T -
-      1, V]; in training they are not multiplied out.
+      1, V]; in training they are not materialised.
     """
     return super().__call__(batch, train=train)
 

@@ -80,7 +80,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
     Returns:
       With `image`, `image_embedding` [B, E] and `logit_scale` []; with `text`
       too, `text_embedding` [B, E] and `caption_logits` [B, T - 1, V], in
-      training not multiplied out; with `question`, and a classifier,
+      training not materialised; with `question`, and a classifier,
       `answer_logits` [B, C], or [B, n, C] for n questions an image.
     """
     image, out = self._encode_image(batch, train=train), {}

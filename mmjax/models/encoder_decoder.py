@@ -77,7 +77,7 @@ class EncoderDecoder(generation.TextGenerator):
       Some of `caption_logits` [B, T - 1, V], `answer_token_logits`
       [B, A - 1, V] and `answer_logits` [B, C], all float32; the latter two
       [B, n, ...] for n questions an image. In training, the former two are not
-      multiplied out.
+      materialised.
     """
     out = {}
     image = self.encode_image(batch, train=train)

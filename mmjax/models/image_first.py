@@ -61,7 +61,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       `caption_logits` [B, T - 1, V] with `image` and `text`, and
       `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for n questions
       an image, with `question` and `answer`; all float32, and in training not
-      multiplied out.
+      materialised.
     """
     out = {}
     self.initialize_codes()

@@ -27,7 +27,7 @@ class ImageGenerator(generation.TextGenerator):
   """
 
   # Its tokens mean nothing before it is trained.
-  trained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
+  pretrained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
 
   def encode_tokens(self, images: Array) -> Array:
     """Token ids [B, h, w] int32 of images [B, H, W, C], without gradient."""

@@ -54,7 +54,7 @@ def select(
   return chosen
 
 
-def count_tokens(
+def index_media_tokens(
   batch: Batch, placeholders: Sequence[int], number: int
 ) -> Array:
   """Which of the tokens of images, from 0 on, each placeholder is, [B, T].

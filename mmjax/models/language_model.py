@@ -40,7 +40,7 @@ class LanguageModel(generation.TextGenerator):
     Returns:
       `text_logits` [B, T, V] float32, position t for token t + 1; with
       `output_text`, `NAME_logits` [B, T - 1, V]. In training they are not
-      multiplied out.
+      materialised.
     """
     if self.output_text:
       return self._predict_feature(batch, train=train)

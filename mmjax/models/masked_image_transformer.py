@@ -37,7 +37,7 @@ class MaskGit(nn.Module):
   """
 
   # Its tokens mean nothing before it is trained.
-  trained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
+  pretrained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
 
   width: Size
   depth: Size

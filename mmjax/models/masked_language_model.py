@@ -55,7 +55,7 @@ class MaskedLanguageModel(nn.Module):
     *,
     train: bool,
   ) -> Array | FactoredLogits:
-    """Logits [B, T, V] float32 of the tokens, in training not multiplied out.
+    """Logits [B, T, V] float32 of the tokens, in training not materialised.
 
     Arguments are those of `Transformer`.
     """

@@ -85,7 +85,7 @@ class TokenHead(nn.Module):
     return jnp.where(hidden[:, :, None], vector, words.embed(ids))
 
   def __call__(self, x: Array, words: mnn.TokenEmbedding) -> FactoredLogits:
-    """Logits of vectors [B, K, E], not multiplied out."""
+    """Logits of vectors [B, K, E], not materialised."""
     x = jax.nn.gelu(self.transform(x), approximate=False)
     return words.factor_logits(self.transform_norm(x), self.bias)
 

@@ -140,7 +140,7 @@ class Multimodal(generation.TextGenerator):
       `NAME_embedding` [B, E], unit vectors, for each encoder, with
       `logit_scale` [] and perhaps `logit_bias` []; `TARGET_output` [B, n];
       `TARGET_logits` [B, T - 1, V] of the text that is written, in training
-      not multiplied out. All float32.
+      not materialised. All float32.
     """
     by_depth = self._encode(batch, train=train)
     out = dict(self.scale()) if self.embed_dim else {}
@@ -225,7 +225,7 @@ class Multimodal(generation.TextGenerator):
       train: whether dropout is on.
 
     Returns:
-      Logits [B, K, V] float32, in training not multiplied out.
+      Logits [B, K, V] float32, in training not materialised.
 
     Raises:
       ConfigError: if the fusion doesn't mix the text's tokens.

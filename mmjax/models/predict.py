@@ -19,7 +19,7 @@ Predict = Callable[[Params, Batch], Array]
 
 
 def apply_factored(model: nn.Module, params: Params, batch: Batch) -> Outputs:
-  """Outputs without dropout, with logits that are not multiplied out.
+  """Outputs without dropout, with logits that are not materialised.
 
   So the log-probabilities of tokens can be computed in chunks
   (`mmjax.objectives.token_log_probs`), as in training.
@@ -146,7 +146,7 @@ def make_pick_answer(model: nn.Module) -> Predict:
   return lambda params, batch: jnp.argmax(logits(params, batch), axis=-1)
 
 
-def make_learnt_losses(model: nn.Module, *, target: str) -> Predict:
+def make_masked_losses(model: nn.Module, *, target: str) -> Predict:
   """How well what the assistant says is predicted, by conversation.
 
   Args:
@@ -162,7 +162,7 @@ def make_learnt_losses(model: nn.Module, *, target: str) -> Predict:
     outputs = model.apply({'params': params}, batch, train=False)
     logits = outputs[f'{target}_logits']  # [B, T - 1, V]
     labels = batch[target][:, 1:]
-    mask = (batch[f'{target}_mask'] & batch[f'{target}_learnt'])[:, 1:]
+    mask = (batch[f'{target}_mask'] & batch[f'{target}_loss_mask'])[:, 1:]
     losses = objectives.cross_entropy(ops.zero_masked(logits, mask), labels)
     right = jnp.argmax(logits, axis=-1) == labels
     columns = (losses * mask, right & mask, mask)

@@ -41,7 +41,7 @@ class SpeechRecognizer(generation.TextGenerator):
 
     Returns:
       `transcript_logits` [B, T - 1, V] float32, position t for token t + 1; in
-      training not multiplied out.
+      training not materialised.
     """
     tokens = self.encode_audio(
       batch['spectrogram'], batch.get('spectrogram_mask'), train=train

@@ -40,7 +40,7 @@ class TextToText(generation.TextGenerator):
 
     Returns:
       `answer_token_logits` [B, A - 1, V] float32, position t for token t + 1;
-      in training not multiplied out.
+      in training not materialised.
     """
     mask = batch.get('answer_mask')
     logits = self.decoder(

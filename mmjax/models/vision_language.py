@@ -174,7 +174,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
     Returns:
       One output, float32 logits; in training their two factors, which are not
-      multiplied out:
+      materialised:
 
       - `text_logits` [B, T, V], of the token after each of `text`;
       - with `output_text` as NAME: `NAME_logits` [B, T - 1, V], of all tokens
@@ -310,7 +310,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     if images is None:
       return words, None
     number = images.values.shape[1]
-    which = inputs.count_tokens(batch, self.placeholders, number)
+    which = inputs.index_media_tokens(batch, self.placeholders, number)
     which = jnp.clip(which, 0, number - 1)  # [B, T] in 0..N-1
     vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
     x = jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)

@@ -59,7 +59,7 @@ class GroupPolicy:
   answer.
 
   Needs the output `TARGET_logits` [B, T - 1, V], and of the batch, beside ids,
-  mask and `TARGET_learnt` [B, T], True on the tokens of the answer,
+  mask and `TARGET_loss_mask` [B, T], True on the tokens of the answer,
   `TARGET_log_probs` [B, T], the sampler's log-probabilities of these tokens,
   `TARGET_advantage` [B] and `TARGET_reward` [B].
 
@@ -146,7 +146,7 @@ class GroupPolicy:
   def _find_tokens(self, batch: Batch) -> Bool[Array, 'B T']:
     """The tokens of answers; the first one has nothing before it."""
     present = presence.presence_mask(batch, self.target)
-    found = batch[f'{self.target}_mask'] & batch[f'{self.target}_learnt']
+    found = batch[f'{self.target}_mask'] & batch[f'{self.target}_loss_mask']
     return (found & present[:, None]).at[:, 0].set(False)
 
 

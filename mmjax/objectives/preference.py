@@ -220,7 +220,7 @@ class Preference:
   def _find_tokens(self, batch: Batch, name: str) -> Bool[Array, 'B T']:
     """The tokens of an answer."""
     present = presence.joint_mask(batch, *self._names)
-    found = batch[f'{name}_mask'] & batch[f'{name}_learnt']
+    found = batch[f'{name}_mask'] & batch[f'{name}_loss_mask']
     return found & present[:, None]
 
   def _find_pairs(self, batch: Batch) -> Bool[Array, 'B']:

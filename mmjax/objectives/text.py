@@ -49,7 +49,7 @@ def mean_cross_entropy(
 ) -> tuple[Float[Array, ''], Float[Array, ''], Items]:
   """Mean cross-entropy of the items where `mask` is True.
 
-  If the logits are not multiplied out, and are more than a device should hold,
+  If the logits are not materialised, and are more than a device should hold,
   they never are as a whole (`mmjax.parallel.vocabulary`).
 
   Args:
@@ -61,7 +61,7 @@ def mean_cross_entropy(
   Returns:
     The mean, and the fraction of items whose label has the highest logit, both
     0 without any item; and the items, whose losses have gradients only if the
-    logits are multiplied out.
+    logits are materialised.
   """
   if isinstance(logits, FactoredLogits):
     if not vocabulary.fits(logits):
@@ -230,7 +230,7 @@ class TextGeneration(_NextToken):
 class AssistantGeneration(TextGeneration):
   """Predicts what the assistant says from all that is before it.
 
-  Needs the output `TARGET_logits` [B, T - 1, V], and `TARGET_learnt` [B, T],
+  Needs the output `TARGET_logits` [B, T - 1, V], and `TARGET_loss_mask` [B, T],
   True for the tokens that are predicted (Liu et al. 2023, equation 3).
 
   Attributes:
@@ -239,7 +239,7 @@ class AssistantGeneration(TextGeneration):
   """
 
   def _make_mask(self, batch: Batch) -> Array:
-    return super()._make_mask(batch) & batch[f'{self.target}_learnt']
+    return super()._make_mask(batch) & batch[f'{self.target}_loss_mask']
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,13 +90,13 @@ def choose(
   rows = []
   for option in options:
     answer = {'role': 'assistant', 'content': [option]}
-    ids, learnt = feature.encode([*turns, answer])
+    ids, loss_mask = feature.encode([*turns, answer])
     if ids[: len(before)] != before:
       raise ConfigError(
         f'the conversation has other tokens before the option {option!r} than '
         'without an answer, so it has no probability; leave it out'
       )
-    rows.append(ids[len(before) : 1 + max(np.flatnonzero(learnt))])
+    rows.append(ids[len(before) : 1 + max(np.flatnonzero(loss_mask))])
   length = -(-max(map(len, rows)) // _STEP) * _STEP
   tokens = np.zeros((1, len(rows), length), np.int32)
   mask = np.zeros(tokens.shape, bool)
@@ -276,7 +276,7 @@ class Chat(base.Task):
     if decoder.positions != 'none':
       length = min(length, decoder.max_length - self.max_new_tokens + 1)
     conversations = evaluators.Conversations(
-      predict.make_learnt_losses(context.model, target=self.target),
+      predict.make_masked_losses(context.model, target=self.target),
       predict.make_generate(
         context.model,
         beam_size=context.config.eval.beam_size,

@@ -53,7 +53,7 @@ class GroupRollout:
   @property
   def reads(self) -> tuple[str, ...]:
     """Keys of the arrays that `score` reads."""
-    return ('index', self.target, f'{self.target}_learnt')
+    return ('index', self.target, f'{self.target}_loss_mask')
 
   @property
   def adds(self) -> tuple[str, ...]:
@@ -91,14 +91,14 @@ class GroupRollout:
     """
     records: dict[int, Mapping[str, Any]] = {}
     rewards = []
-    for index, ids, learnt in zip(
+    for index, ids, loss_mask in zip(
       *(arrays[name] for name in self.reads), strict=True
     ):
       index = int(index)
       if index not in records:
         records[index] = self.source[index]
       answer = chat_tokenizers.decode_answer(
-        self.preprocessor.tokenizer, ids[learnt]
+        self.preprocessor.tokenizer, ids[loss_mask]
       )
       rewards.append(self.find_reward(answer, records[index]))
     rewards = np.array(rewards, np.float32)
@@ -115,7 +115,7 @@ def append_answers(
 
   With a prompt of two tokens of three, and an answer of one token of two:
 
-    prompt  5 6 .    answer  7 .    ids  5 6 7 . .    learnt  . . 1 . .
+    prompt  5 6 .    answer  7 .    ids  5 6 7 . .    loss  . . 1 . .
 
   Args:
     prompt: ids [B, P] of prompts.
@@ -123,8 +123,8 @@ def append_answers(
     written: what the model wrote, `mmjax.decoders.Generated` of [B, C].
 
   Returns:
-    By the ending of the key: ids '' [B, P + C], '_mask', '_learnt', True on the
-    answer, and '_log_probs' of the sampler.
+    By the ending of the key: ids '' [B, P + C], '_mask', '_loss_mask', True on
+    the answer, and '_log_probs' of the sampler.
   """
   number = mask.sum(axis=1)[:, None]  # [B, 1]
   steps = jnp.arange(prompt.shape[1] + written.tokens.shape[1])[None]
@@ -132,15 +132,17 @@ def append_answers(
   inside = (at >= 0) & (at < written.tokens.shape[1]) & (number > 0)
   at = jnp.clip(at, 0, written.tokens.shape[1] - 1)
   take = lambda array: jnp.take_along_axis(array, at, axis=1)
-  learnt = inside & take(written.mask)
+  loss_mask = inside & take(written.mask)
   before = jnp.pad(prompt, [(0, 0), (0, written.tokens.shape[1])])
   is_prompt = steps < number
-  ids = jnp.where(is_prompt, before, jnp.where(learnt, take(written.tokens), 0))
+  ids = jnp.where(
+    is_prompt, before, jnp.where(loss_mask, take(written.tokens), 0)
+  )
   return {
     '': ids,
-    '_mask': is_prompt | learnt,
-    '_learnt': learnt,
-    '_log_probs': jnp.where(learnt, take(written.log_probs), 0.0),
+    '_mask': is_prompt | loss_mask,
+    '_loss_mask': loss_mask,
+    '_log_probs': jnp.where(loss_mask, take(written.log_probs), 0.0),
   }
 
 

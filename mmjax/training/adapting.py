@@ -101,7 +101,7 @@ def check_read(
   config: Any,
   params: Params,
   read: Collection[str],
-  trained_parts: Sequence[str] = (),
+  pretrained_parts: Sequence[str] = (),
 ) -> None:
   """Refuses, or names, parameters that would stay random.
 
@@ -112,7 +112,7 @@ def check_read(
     config: a completed config.
     params: shapes of all parameters.
     read: paths of those that `init_from` has values for.
-    trained_parts: parts of the model that must be trained before.
+    pretrained_parts: parts of the model that must be trained before.
 
   Raises:
     ConfigError: naming those that are frozen beside adapters, or are in parts
@@ -120,7 +120,7 @@ def check_read(
   """
   trained = tree_paths.flatten(find_trained(config, params))
   new = [path for path in trained if path not in read]
-  for part in trained_parts:
+  for part in pretrained_parts:
     if untrained := [path for path in new if path.startswith(f'{part}/')]:
       raise ConfigError(
         f'init_from={config.init_from!r} has no values of '

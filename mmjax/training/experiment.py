@@ -71,8 +71,8 @@ class Experiment:
       rngs={'dropout': key})` gives the outputs that the objectives read.
     objectives: name -> (weight, objective).
     train_data: batches of numpy arrays by number.
-    init_batch: one or two examples as evaluation makes them, for shapes: one
-      question an image.
+    init_batch: model inputs of one or two examples as evaluation makes them,
+      for shapes: one question an image.
     evaluators: split ('val', 'test') -> name -> evaluator. 'val' runs every
       `train.eval_every` steps and at the end, 'test' once at the end.
     files: file name in the run's folder -> function that writes it at the

@@ -87,7 +87,7 @@ def _check_start(config: Any, model: Any, params: Params) -> None:
   """Refuses parameters that would wrongly stay random, before compiling."""
   params = quantized.as_plain(params)
   read = init_from.find_paths(config, params) if config.init_from else ()
-  parts = getattr(model, 'trained_parts', ())
+  parts = getattr(model, 'pretrained_parts', ())
   adapting.check_read(config, params, read, parts)
 
 

@@ -36,8 +36,8 @@ class Program:
       in the `pmap` style, of global arrays in the `pjit` style.
     mesh: the devices.
     style: 'pjit', one program over arrays of all devices, which the compiler
-      splits; or 'pmap', the same program on each device's rows, with means over
-      the axis 'data' of gradients and metrics.
+      splits; or 'pmap', the same program on each device's rows (`shard_map`),
+      with sums over the axis 'data', each weighted by its share of all items.
     frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
       frozen models, by name.
     rollout: what makes examples with the model, before each update; None if the

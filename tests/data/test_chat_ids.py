@@ -38,7 +38,7 @@ def _find_learnt(written: chat_ids.EncodedConversation) -> list[str]:
   """Runs of learnt text; tokens here begin and end between characters."""
   runs, last = [], False
   for (begin, end), is_learnt in zip(
-    written.offsets, written.learnt, strict=True
+    written.offsets, written.loss_mask, strict=True
   ):
     if is_learnt:
       runs.append(runs.pop() if last else '')
@@ -135,13 +135,13 @@ def test_a_feature_writes_by_the_template_beside_its_tokenizer(tmp_path):
       pickle.loads(pickle.dumps(first)),
     )
   ]
-  ids, mask, learnt = next(iter(arrays))
+  ids, mask, loss_mask = next(iter(arrays))
   written = first.encode_chat(TURNS)
   assert ids[mask].tolist()[:-1] != list(written.ids)  # Of another year.
   assert '1999' in first.decode(ids[mask])
-  assert learnt.sum() == sum(written.learnt) > 0
+  assert loss_mask.sum() == sum(written.loss_mask) > 0
   for others in arrays[1:]:
-    for got, want in zip(others, (ids, mask, learnt), strict=True):
+    for got, want in zip(others, (ids, mask, loss_mask), strict=True):
       assert (got == want).all()
   end, eos = first.end_ids
   assert first.find_id('<|eot_id|>') == end and first.eos_id == eos
@@ -165,7 +165,7 @@ def test_training_refuses_a_conversation_without_a_token_to_learn(
   with pytest.raises(ConfigError, match=words):
     feature.make_arrays(value, rng=1)
   read = Turns(name='t', tokenizer=tokenizer, requires_answer=False, **settings)
-  assert not read.make_arrays(value, rng=1)['t_learnt'].any()
+  assert not read.make_arrays(value, rng=1)['t_loss_mask'].any()
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_conversations_are_shown_token_by_token(chats, tmp_path):
   value = [{**turn, 'content': [turn['content']]} for turn in TURNS]
   feature = Turns(name='t', tokenizer=tokenizer)
   drawn = show_turns.draw_tokens(feature, value, '')
-  ids, learnt = feature.encode(value)
+  ids, loss_mask = feature.encode(value)
   first, rest = drawn.plain.split('\n')
-  assert first == f'{len(ids)} tokens, {sum(learnt)} learnt'
+  assert first == f'{len(ids)} tokens, {sum(loss_mask)} learnt'
   assert rest.count('\u2502') == len(ids)
   green = [span for span in drawn.spans if span.style == 'bold green']
-  assert len(green) == sum(learnt)
+  assert len(green) == sum(loss_mask)
   text = ''.join(drawn.plain[span.start : span.end] for span in green)
   end = '<|im_end|>' if chats else '<eos>'
   assert text.replace('\u0120', ' ') == f' a red circle {end}{end}'

@@ -102,12 +102,12 @@ def test_held_out_conversations_are_measured_by_token_and_by_answer(tuned):
   for record in sources.open_source(
     data.name, data.eval_split, data_dir=data.data_dir
   ):
-    ids, learnt = feature.encode(feature.get(record))
-    ids, learnt = np.array(ids[:61]), np.array(learnt[:61])
+    ids, loss_mask = feature.encode(feature.get(record))
+    ids, loss_mask = np.array(ids[:61]), np.array(loss_mask[:61])
     out = logits(run.params, {'text': ids[None]})['text_logits'][0, :-1]
     losses = -jax.nn.log_softmax(out)[np.arange(len(ids) - 1), ids[1:]]
-    total += losses[learnt[1:]].sum()
-    count += learnt[1:].sum()
+    total += losses[loss_mask[1:]].sum()
+    count += loss_mask[1:].sum()
   np.testing.assert_allclose(
     results['val/turns/loss'], total / count, rtol=1e-4
   )

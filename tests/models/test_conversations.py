@@ -190,8 +190,8 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
   example = prepare(record, np.random.default_rng(0))
   np.testing.assert_array_equal(example['t_slots'], [1, 0])
   is_image = example['t'] == 3
-  assert is_image.sum() == 4 and example['t_learnt'].sum() > 4
-  assert not (example['t_learnt'] & is_image).any()
+  assert is_image.sum() == 4 and example['t_loss_mask'].sum() > 4
+  assert not (example['t_loss_mask'] & is_image).any()
   batch = cases.as_arrays({key: v[None] for key, v in example.items()})
   inputs = prepare.make_inputs(batch)
   images = ('left', 'right')

@@ -32,11 +32,11 @@ def test_the_objective_equals_sums_by_hand(beta):
   rng = np.random.default_rng(0)
   steps = np.arange(T)
   # The last example has no answer.
-  learnt = (steps >= [[2], [1], [3], [5]]) & (steps < [[4], [7], [4], [5]])
+  loss_mask = (steps >= [[2], [1], [3], [5]]) & (steps < [[4], [7], [4], [5]])
   batch = {
     'prompt': rng.integers(0, V, (B, T)).astype(np.int32),
     'prompt_mask': np.ones((B, T), bool),
-    'prompt_learnt': learnt,
+    'prompt_loss_mask': loss_mask,
     'prompt_advantage': np.array([1.5, -0.5, 0.0, np.nan], np.float32),
     'prompt_reward': np.array([3.0, 1.0, 2.0, np.nan], np.float32),
   }
@@ -55,7 +55,7 @@ def test_the_objective_equals_sums_by_hand(beta):
   ).astype(np.float32)
   losses, clipped, distances = [], [], []
   for row in range(3):
-    inside = learnt[row, 1:]
+    inside = loss_mask[row, 1:]
     ratio = np.exp(own - sampled)[row, inside]
     a = batch['prompt_advantage'][row]
     gain = np.minimum(ratio * a, np.clip(ratio, 1 - low, 1 + high) * a)
@@ -110,7 +110,7 @@ def test_an_answer_stands_right_behind_its_prompt():
   want = {
     '': [[5, 6, 7, 8, 0], [1, 2, 3, 9, 0], [0, 0, 0, 0, 0]],
     '_mask': [[1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]],
-    '_learnt': [[0, 0, 1, 1, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]],
+    '_loss_mask': [[0, 0, 1, 1, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]],
     '_log_probs': [[0, 0, -0.5, -0.25, 0], [0, 0, 0, -2, 0], [0, 0, 0, 0, 0]],
   }
   assert got.keys() == want.keys()

@@ -47,7 +47,7 @@ def test_texts_ids_and_masks_are_those_of_transformers(name, tokenizer):
   conversations = chat_forms.make_conversations(
     NUMBER, 5, parts=name in chat_forms.PART_FORMS
   )
-  learnt = 0
+  number = 0
   for messages in conversations:
     for prompt in (False, True):
       settings = {'add_generation_prompt': prompt}
@@ -59,9 +59,9 @@ def test_texts_ids_and_masks_are_those_of_transformers(name, tokenizer):
         got = chat_ids.encode(tokenizer, template, messages, **settings)
         assert got.text == text
         assert list(got.ids) == want['input_ids']
-        assert list(got.learnt) == want['assistant_masks'], (kind, got.text)
-      learnt += sum(want['assistant_masks'])
-  assert learnt
+        assert list(got.loss_mask) == want['assistant_masks'], (kind, got.text)
+      number += sum(want['assistant_masks'])
+  assert number
 
 
 def test_tools_and_the_names_of_templates_are_those_of_transformers(

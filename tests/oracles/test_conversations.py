@@ -229,7 +229,7 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
     assert mask.sum() == len(ids) < LENGTH
     np.testing.assert_array_equal(example['t'][mask], ids)
     np.testing.assert_array_equal(
-      example['t_learnt'][mask], want['assistant_masks'][0]
+      example['t_loss_mask'][mask], want['assistant_masks'][0]
     )
     inputs = prepare.make_inputs({k: v[None] for k, v in example.items()})
     has_images = 'pixel_values' in want

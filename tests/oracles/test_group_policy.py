@@ -85,7 +85,7 @@ def test_losses_and_gradients_are_those_of_trl(kind, beta):
   batch = {
     'prompt': ids,
     'prompt_mask': np.concatenate([~before, mask], axis=1),
-    'prompt_learnt': np.concatenate([before, mask], axis=1),
+    'prompt_loss_mask': np.concatenate([before, mask], axis=1),
     'prompt_log_probs': np.concatenate([0.0 * before, sampled], axis=1),
     'prompt_advantage': advantages,
     'prompt_reward': rewards,

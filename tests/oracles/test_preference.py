@@ -31,26 +31,26 @@ def _draw():
   steps = np.arange(LENGTH)
   starts = rng.integers(1, 5, (1, BATCH, 1))
   ends = rng.integers(6, LENGTH + 1, (2, BATCH, 1))
-  learnt = (steps >= starts) & (steps < ends)
+  loss_mask = (steps >= starts) & (steps < ends)
   logits, reference = 2 * rng.normal(
     size=(2, 2, BATCH, LENGTH - 1, VOCABULARY)
   ).astype(np.float32)
-  return ids, learnt, logits, reference
+  return ids, loss_mask, logits, reference
 
 
-def _gather(logits, ids, learnt):
+def _gather(logits, ids, loss_mask):
   """Log-probabilities of tokens [..., T - 1], 0 where they aren't learnt."""
   found = torch.log_softmax(logits, -1).gather(-1, ids[..., 1:, None].long())
-  return found[..., 0] * learnt[..., 1:]
+  return found[..., 0] * loss_mask[..., 1:]
 
 
-def _run_dpo(loss, beta, logits, reference, ids, learnt):
+def _run_dpo(loss, beta, logits, reference, ids, loss_mask):
   join = lambda x: x.reshape(-1, *x.shape[2:])
-  ids, learnt, logits = join(ids), join(learnt), join(logits)
+  ids, loss_mask, logits = join(ids), join(loss_mask), join(logits)
 
   def model(input_ids, labels, **_):
-    np.testing.assert_array_equal(labels != -100, learnt)
-    found = _gather(logits, input_ids, learnt)
+    np.testing.assert_array_equal(labels != -100, loss_mask)
+    found = _gather(logits, input_ids, loss_mask)
     zeros = torch.zeros_like(found)
     return types.SimpleNamespace(
       log_probs=found, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
@@ -76,11 +76,11 @@ def _run_dpo(loss, beta, logits, reference, ids, learnt):
     _tp_size=1,
   )
   reference = join(torch.from_numpy(reference))
-  chosen, rejected = _gather(reference, ids, learnt).sum(-1).chunk(2)
+  chosen, rejected = _gather(reference, ids, loss_mask).sum(-1).chunk(2)
   inputs = {
     'input_ids': ids,
     'attention_mask': torch.ones_like(ids),
-    'completion_mask': learnt.long(),
+    'completion_mask': loss_mask.long(),
     'ref_chosen_logps': chosen,
     'ref_rejected_logps': rejected,
   }
@@ -96,16 +96,16 @@ def _run_dpo(loss, beta, logits, reference, ids, learnt):
   }
 
 
-def _run_trl(loss, settings, logits, reference, ids, learnt):
+def _run_trl(loss, settings, logits, reference, ids, loss_mask):
   """Loss, its gradient by the logits, and metrics of rewards."""
   logits = torch.from_numpy(logits).requires_grad_()
-  ids, learnt = torch.from_numpy(ids), torch.from_numpy(learnt)
+  ids, loss_mask = torch.from_numpy(ids), torch.from_numpy(loss_mask)
   beta = settings['beta']
   if loss in ('sigmoid', 'hinge', 'ipo'):
-    value, metrics = _run_dpo(loss, beta, logits, reference, ids, learnt)
+    value, metrics = _run_dpo(loss, beta, logits, reference, ids, loss_mask)
   else:
-    found = _gather(logits, ids, learnt).sum(-1)
-    means = found / learnt[..., 1:].sum(-1)  # [2, B]
+    found = _gather(logits, ids, loss_mask).sum(-1)
+    means = found / loss_mask[..., 1:].sum(-1)  # [2, B]
     trainer = types.SimpleNamespace(
       accelerator=types.SimpleNamespace(device='cpu'),
       beta=beta,
@@ -131,15 +131,15 @@ def _run_trl(loss, settings, logits, reference, ids, learnt):
 
 @pytest.mark.parametrize('loss', SETTINGS)
 def test_losses_and_gradients_are_those_of_trl(loss):
-  ids, learnt, logits, reference = _draw()
+  ids, loss_mask, logits, reference = _draw()
   want, gradient, want_metrics = _run_trl(
-    loss, SETTINGS[loss], logits, reference, ids, learnt
+    loss, SETTINGS[loss], logits, reference, ids, loss_mask
   )
   mask = np.ones(ids.shape, bool)
   batch = {}
   for i, name in enumerate(('pair', 'pair_rejected')):
     batch |= {name: ids[i], f'{name}_mask': mask[i]}
-    batch[f'{name}_learnt'] = learnt[i]
+    batch[f'{name}_loss_mask'] = loss_mask[i]
   batch = jax.tree.map(jnp.asarray, batch)
   referenced = loss in ('sigmoid', 'hinge', 'ipo')
   kind = (

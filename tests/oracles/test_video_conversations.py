@@ -275,7 +275,7 @@ def test_conversations_are_those_of_the_processor(tmp_path):
     assert mask.sum() == len(ids) < LENGTH
     np.testing.assert_array_equal(example['t'][mask], ids)
     np.testing.assert_array_equal(
-      example['t_learnt'][mask], want['assistant_masks'][0]
+      example['t_loss_mask'][mask], want['assistant_masks'][0]
     )
     positions, kinds = find_positions(theirs.model, want, ids)
     np.testing.assert_array_equal(example['t_rotary'][mask].T, positions)

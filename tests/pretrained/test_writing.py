@@ -79,14 +79,14 @@ def test_an_option_has_the_probability_of_the_whole_conversation(models, name):
   if name == 'llava':
     shared = {'image': model.prepare_batch([RED], ['<image>'])[0]['image']}
   for option, score in scores.items():
-    ids, learnt = _write_whole(model, option)
+    ids, loss_mask = _write_whole(model, option)
     text, mask = base.pad_rows([ids], 0, length=48)
     out = model.jit_method('__call__', train=False)(
       model.params, {'text': text, 'text_mask': mask, **shared}
     )
     log_probs = scipy.special.log_softmax(out['text_logits'][0], axis=-1)
     gained = log_probs[np.arange(len(ids) - 1), ids[1:]]
-    np.testing.assert_allclose(score, gained[learnt[1:]].sum(), rtol=1e-4)
+    np.testing.assert_allclose(score, gained[loss_mask[1:]].sum(), rtol=1e-4)
   with pytest.raises(ConfigError, match='one answer or more, each once'):
     model.choose(messages, ['red', 'red'])
 
@@ -105,10 +105,10 @@ def _write_whole(model, option):
   found = chat_ids.encode(
     model.tokenizer, model.chat_template, messages, completes=is_seeing
   )
-  ids, learnt = [], []
-  for one, is_learnt in zip(found.ids, found.learnt, strict=True):
+  ids, loss_mask = [], []
+  for one, is_learnt in zip(found.ids, found.loss_mask, strict=True):
     is_image = is_seeing and one in model.module.placeholders
     number = model.tokens_per_image() if is_image else 1
     ids += [one] * number
-    learnt += [is_learnt] * number
-  return np.asarray(ids), np.asarray(learnt)
+    loss_mask += [is_learnt] * number
+  return np.asarray(ids), np.asarray(loss_mask)

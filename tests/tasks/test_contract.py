@@ -207,7 +207,7 @@ def make_batch():
     ids = rng.integers(4, 13, (BATCH, length)).astype(np.int32)
     batch |= {name: np.where(mask, ids, 0), f'{name}_mask': mask}
   for name in ('turns', 'pair', 'pair_rejected'):
-    batch[f'{name}_learnt'] = rng.integers(0, 2, (BATCH, LENGTHS[name])) > 0
+    batch[f'{name}_loss_mask'] = rng.integers(0, 2, (BATCH, LENGTHS[name])) > 0
   return batch
 
 

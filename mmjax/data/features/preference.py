@@ -47,7 +47,7 @@ class Preference(turns.Turns):
 
   The arrays are those of `Turns` for the preferred answer, and the same for the
   other one: `NAME_rejected` int32 [T], `NAME_rejected_mask` and
-  `NAME_rejected_learnt` bool [T]. What a setting of `Turns` means, it means
+  `NAME_rejected_loss_mask` bool [T]. What a setting of `Turns` means, it means
   here. Images to which no turn of the prompt refers stand before the first text
   of the user's.
 
@@ -137,12 +137,12 @@ class Preference(turns.Turns):
       (self.name, chosen.chosen),
       (self.other, chosen.rejected),
     ):
-      ids, learnt = self._encode_answer(chosen.prompt, answer)
+      ids, loss_mask = self._encode_answer(chosen.prompt, answer)
       if self.media_names:
         turn_checks.check_media(self, ids, turn_placeholders.find_ids(self))
       if rng is not None:
-        turn_checks.check_learnt(self, ids, learnt)
-      arrays = self._pad(ids, learnt, [*chosen.prompt, *answer])
+        turn_checks.check_loss_mask(self, ids, loss_mask)
+      arrays = self._pad(ids, loss_mask, [*chosen.prompt, *answer])
       out |= {
         f'{name}{key.removeprefix(self.name)}': x for key, x in arrays.items()
       }
@@ -157,10 +157,10 @@ class Preference(turns.Turns):
       ConfigError: if the template writes fewer answers than there are, so that
         nobody knows which ones.
     """
-    ids, learnt = self.encode([*prompt, *answer])
+    ids, loss_mask = self.encode([*prompt, *answer])
     spans = [
       (is_learnt, len(list(group)))
-      for is_learnt, group in itertools.groupby(learnt)
+      for is_learnt, group in itertools.groupby(loss_mask)
     ]
     earlier, own = _count_answers(prompt), _count_answers(answer)
     number = sum(is_learnt for is_learnt, _ in spans)

@@ -104,20 +104,20 @@ def check_media(
       )
 
 
-def check_learnt(
-  feature: Any, ids: Sequence[int], learnt: Sequence[bool]
+def check_loss_mask(
+  feature: Any, ids: Sequence[int], loss_mask: Sequence[bool]
 ) -> None:
   """Refuses a conversation of which a model would learn nothing."""
-  if not any(learnt):
+  if not any(loss_mask):
     raise ConfigError(
       f'{feature.name}: nothing that the assistant says is in the '
       'conversation; leave the record out, or set '
       f'data.features.{feature.name}.requires_answer=False if it is only read'
     )
   # Nothing is before the first token to predict it from.
-  if not any(learnt[1 : feature.length]):
+  if not any(loss_mask[1 : feature.length]):
     raise ConfigError(
       f'{feature.name}: the length {feature.length} cuts off all that the '
-      f'assistant says, from token {learnt.index(True) + 1} of {len(ids)} on; '
-      f'raise data.features.{feature.name}.length'
+      f'assistant says, from token {loss_mask.index(True) + 1} of '
+      f'{len(ids)} on; raise data.features.{feature.name}.length'
     )

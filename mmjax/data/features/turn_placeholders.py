@@ -63,7 +63,7 @@ def expand(
   feature: Any,
   turns: Sequence[Mapping],
   ids: Sequence[int],
-  learnt: Sequence[bool],
+  loss_mask: Sequence[bool],
 ) -> tuple[list[int], list[bool]]:
   """Writes each placeholder as the tokens of its image, and those around them.
 
@@ -73,7 +73,7 @@ def expand(
     feature: the conversation's feature.
     turns: its placed turns.
     ids: ids of a text with one placeholder an image, video or sound.
-    learnt: bool for each of them.
+    loss_mask: bool for each of them.
 
   Raises:
     ConfigError: if the placeholders are not those of what the turns have.
@@ -88,7 +88,7 @@ def expand(
   remaining = iter(placed)
   out: list[int] = []
   said: list[bool] = []
-  for own_id, is_learnt in zip(ids, learnt, strict=True):
+  for own_id, is_learnt in zip(ids, loss_mask, strict=True):
     own = [own_id]
     if own_id in known:
       own = [

@@ -29,11 +29,11 @@ def encode(
     The ids, and for each whether it is learnt: what the assistant says.
   """
   ids: list[int] = []
-  learnt: list[bool] = []
+  loss_mask: list[bool] = []
 
   def add(own: Sequence[int], is_learnt: bool) -> None:
     ids.extend(own)
-    learnt.extend([is_learnt] * len(own))
+    loss_mask.extend([is_learnt] * len(own))
 
   for role, items in turns:
     is_learnt = role == 'assistant'
@@ -46,13 +46,13 @@ def encode(
     add([tokenizer.eos_id], is_learnt)
   if prompt:
     add(tokenizer.encode_words('assistant: '), False)
-  return ids, learnt
+  return ids, loss_mask
 
 
 def make_arrays(
   name: str,
   ids: Sequence[int],
-  learnt: Sequence[bool],
+  loss_mask: Sequence[bool],
   length: int,
   packed: bool,
 ) -> base.Example:
@@ -61,22 +61,22 @@ def make_arrays(
   Args:
     name: name of the conversation's feature.
     ids: its ids.
-    learnt: bool for each of them.
+    loss_mask: bool for each of them.
     length: T.
     packed: whether conversations share a row.
 
   Returns:
-    `NAME` int32 [T], `NAME_mask` and `NAME_learnt` bool [T]; packed also
+    `NAME` int32 [T], `NAME_mask` and `NAME_loss_mask` bool [T]; packed also
     `NAME_segments` and `NAME_positions` int32 [T].
   """
-  ids, learnt = ids[:length], learnt[:length]
+  ids, loss_mask = ids[:length], loss_mask[:length]
   array = np.full(length, 0, np.int32)
   array[: len(ids)] = ids
   is_learnt = np.zeros(length, np.bool_)
-  is_learnt[: len(learnt)] = learnt
+  is_learnt[: len(loss_mask)] = loss_mask
   is_learnt[0] = False  # Nothing is before it to predict it from.
   mask = np.arange(length) < len(ids)
-  example = {name: array, f'{name}_mask': mask, f'{name}_learnt': is_learnt}
+  example = {name: array, f'{name}_mask': mask, f'{name}_loss_mask': is_learnt}
   if packed:
     positions = np.where(mask, np.arange(length), 0)
     example[f'{name}_segments'] = mask.astype(np.int32)

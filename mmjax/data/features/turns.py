@@ -38,7 +38,7 @@ class Turns(base.Feature):
   the assistant's. With a tokenizer that has a chat template
   beside it, as those of published chat models, the template writes the
   conversation; otherwise each turn is written as `ROLE: TEXT` and ends with
-  <eos>. The arrays are int32 [T], its mask bool [T], and `NAME_learnt` bool
+  <eos>. The arrays are int32 [T], its mask bool [T], and `NAME_loss_mask` bool
   [T], True for what the assistant says, with the token that ends its turn
   (`mmjax.data.chat_ids`).
 
@@ -129,7 +129,7 @@ class Turns(base.Feature):
 
   def list_keys(self) -> tuple[str, ...]:
     names = (
-      'learnt',
+      'loss_mask',
       *(('segments', 'positions') if self.packed else ()),
       *turn_media.list_suffixes(self.media_features),
     )
@@ -189,12 +189,12 @@ class Turns(base.Feature):
     flips: bool = True,
   ) -> base.Example:
     del flips
-    ids, learnt = self.encode(chosen)
+    ids, loss_mask = self.encode(chosen)
     if self.media_names:
       turn_checks.check_media(self, ids, turn_placeholders.find_ids(self))
     if rng is not None and self.requires_answer:
-      turn_checks.check_learnt(self, ids, learnt)
-    return self._pad(ids, learnt, chosen)
+      turn_checks.check_loss_mask(self, ids, loss_mask)
+    return self._pad(ids, loss_mask, chosen)
 
   def encode(
     self, chosen: Sequence[Mapping], *, prompt: bool = False
@@ -211,7 +211,7 @@ class Turns(base.Feature):
     """
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
       written = self._write(chosen, prompt=prompt)
-      pair = list(written.ids), list(written.learnt)
+      pair = list(written.ids), list(written.loss_mask)
     else:
       pair = self._encode_turns(chosen, prompt=prompt)
     if not self.media_names:
@@ -238,13 +238,13 @@ class Turns(base.Feature):
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
       written = self._write(chosen)
       texts = [written.text[begin:end] for begin, end in written.offsets]
-      return list(zip(texts, written.learnt, strict=True))
-    texts, learnt = [], self.encode(chosen)[1]
+      return list(zip(texts, written.loss_mask, strict=True))
+    texts, loss_mask = [], self.encode(chosen)[1]
     for turn in chosen:
       for text in (f'{turn["role"]}: ', turn_values.get_text(turn)):
         texts += self.tokenizer.tokenize(text)
       texts.append('<eos>')
-    return list(zip(texts, learnt, strict=True))
+    return list(zip(texts, loss_mask, strict=True))
 
   def _write(
     self, chosen: Sequence[Mapping], *, prompt: bool = False
@@ -351,7 +351,7 @@ class Turns(base.Feature):
   def _pad(
     self,
     ids: list[int],
-    learnt: list[bool],
+    loss_mask: list[bool],
     chosen: Sequence[Mapping],
     length: int = 0,
   ) -> base.Example:
@@ -368,5 +368,7 @@ class Turns(base.Feature):
         self.media_features,
         self.image_tokens,
       )
-    arrays = turn_words.make_arrays(self.name, ids, learnt, length, self.packed)
+    arrays = turn_words.make_arrays(
+      self.name, ids, loss_mask, length, self.packed
+    )
     return arrays | images

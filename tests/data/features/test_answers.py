@@ -37,7 +37,7 @@ def read(feature, fields, rng=None):
 def spell(example, name, tokenizer):
   """The text of a conversation, and of what is learnt."""
   out = []
-  for ending in ('mask', 'learnt'):
+  for ending in ('mask', 'loss_mask'):
     ids = example[name][example[f'{name}_{ending}']]
     ends = np.flatnonzero(ids == tokenizer.eos_id)
     out.append(''.join(map(tokenizer.decode, np.split(ids, ends + 1))))
@@ -61,9 +61,9 @@ def test_the_answer_behind_the_prompt_is_learnt(has_template, tmp_path):
   got = read(feature, apart, np.random.default_rng(0))
   np.testing.assert_equal(read(feature, whole), got)
   for name, answer in (('x', GOOD), ('x_rejected', BAD)):
-    text, learnt = spell(got, name, feature.tokenizer)
-    assert learnt.split() == answer['content'][0].split()
-    assert 'yes?' in text and 'yes?' not in learnt
+    text, loss_mask = spell(got, name, feature.tokenizer)
+    assert loss_mask.split() == answer['content'][0].split()
+    assert 'yes?' in text and 'yes?' not in loss_mask
   lacking = {'prompt': PROMPT, 'chosen': [GOOD]}
   assert feature.choose({'fields': lacking}, None) is None
 
@@ -74,7 +74,7 @@ def test_pairs_that_teach_nothing_are_refused():
   short = build('preference', length=40)
   with pytest.raises(ConfigError, match='the length 40 cuts off all that the'):
     read(short, pair, rng)
-  assert not read(short, pair)['x_learnt'].any()
+  assert not read(short, pair)['x_loss_mask'].any()
   silent = {**pair, 'rejected': [{**USER, 'content': ['bye']}]}
   with pytest.raises(ConfigError, match='nothing that the assistant says'):
     read(build('preference'), silent, rng)
@@ -110,7 +110,7 @@ def test_a_prompt_stops_before_the_last_answer():
   feature = build('prompt')
   text = spell(read(feature, {'x': [*PROMPT, GOOD]}), 'x', feature.tokenizer)[0]
   assert text == 'user: hiassistant: yes?user: what is it?assistant: '
-  assert not read(feature, {'x': PROMPT})['x_learnt'].any()
+  assert not read(feature, {'x': PROMPT})['x_loss_mask'].any()
   np.testing.assert_equal(
     read(feature, {'x': PROMPT}), read(feature, {'x': [*PROMPT, GOOD]})
   )

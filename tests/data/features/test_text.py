@@ -46,10 +46,10 @@ def test_only_the_assistants_texts_are_learnt():
   ids, mask = example['x'], example['x_mask']
   assert not ids[~mask].any()
   assert TOKENIZER.decode(ids[: mask.sum()]).startswith('system: s')
-  learnt = ids[example['x_learnt']].tolist()
+  loss_mask = ids[example['x_loss_mask']].tolist()
   end = TOKENIZER.eos_id
   expected = [*TOKENIZER.encode_words('a cat'), end]
-  assert learnt == [*expected, *TOKENIZER.encode_words('yes'), end]
+  assert loss_mask == [*expected, *TOKENIZER.encode_words('yes'), end]
   assert ids[mask].tolist().count(end) == 5
   whole = [*TOKENIZER.encode_words('user: [photo] what?'), end]
   assert ' '.join(map(str, whole)) in ' '.join(map(str, ids.tolist()))

@@ -1,4 +1,4 @@
-"""Texts that begin and end at any time, written together, row by row.
+"""Continuous batching: texts that begin and end at any time, row by row.
 
 `sample` writes a batch whose texts begin together; a server's don't. Here each
 row of a batch is a text of its own, with its own settings. A text is inserted
@@ -77,7 +77,7 @@ class Prefilled:
 
 
 @flax.struct.dataclass
-class Slots:
+class LiveBatch:
   """The texts of B rows.
 
   Attributes:
@@ -113,7 +113,9 @@ class Step:
   likeliest_log_probs: Array
 
 
-def make_empty(prompt: Prefilled, settings: RowSettings, batch: int) -> Slots:
+def make_empty(
+  prompt: Prefilled, settings: RowSettings, batch: int
+) -> LiveBatch:
   """B rows without a text, with as many slots as a prompt has.
 
   Args:
@@ -137,7 +139,7 @@ def make_empty(prompt: Prefilled, settings: RowSettings, batch: int) -> Slots:
   blocks, unimodal = jax.tree.map(
     lambda leaf: widen(leaf, 1), (cache.blocks, cache.unimodal)
   )
-  return Slots(
+  return LiveBatch(
     cache.replace(
       blocks=blocks,
       unimodal=unimodal,
@@ -152,8 +154,8 @@ def make_empty(prompt: Prefilled, settings: RowSettings, batch: int) -> Slots:
 
 
 def insert(
-  state: Slots, row: Array, prompt: Prefilled, settings: RowSettings
-) -> Slots:
+  state: LiveBatch, row: Array, prompt: Prefilled, settings: RowSettings
+) -> LiveBatch:
   """Begins a text in a row, which forgets the one before.
 
   Args:
@@ -179,7 +181,7 @@ def insert(
     (prompt.cache.blocks, prompt.cache.unimodal),
   )
   next_position = prompt.cache.next_position[0]
-  return Slots(
+  return LiveBatch(
     cache.replace(
       blocks=blocks,
       unimodal=unimodal,
@@ -195,7 +197,9 @@ def insert(
   )
 
 
-def arrange(state: Slots, rows: Array, shift: Array, num_slots: int) -> Slots:
+def arrange(
+  state: LiveBatch, rows: Array, shift: Array, num_slots: int
+) -> LiveBatch:
   """Moves texts to other rows and slots.
 
   Args:
@@ -218,7 +222,7 @@ def arrange(state: Slots, rows: Array, shift: Array, num_slots: int) -> Slots:
     lambda leaf: move(leaf, 1), (cache.blocks, cache.unimodal)
   )
   real = (rows >= 0)[:, None] & inside[None]  # [B', S']
-  return Slots(
+  return LiveBatch(
     cache.replace(
       blocks=blocks,
       unimodal=unimodal,
@@ -235,13 +239,13 @@ def arrange(state: Slots, rows: Array, shift: Array, num_slots: int) -> Slots:
 
 def advance(
   step: sampling.StepFn,
-  state: Slots,
+  state: LiveBatch,
   alive: Array,
   *,
   eos_id: Sequence[int],
   constraints: Mapping[str, Any],
   with_likeliest: Array,
-) -> tuple[Slots, Step]:
+) -> tuple[LiveBatch, Step]:
   """Writes one token of each live row.
 
   Args:
@@ -277,7 +281,7 @@ def advance(
   written = _describe(state.logits, tokens, with_likeliest)
   next_logits, next_cache = step(tokens[:, None], cache, alive[:, None])
   return (
-    Slots(
+    LiveBatch(
       next_cache,
       jax.lax.dynamic_update_slice(
         state.tokens, tokens[:, None], (0, cache.index)

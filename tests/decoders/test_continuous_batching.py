@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmjax import decoders
-from mmjax.decoders import slots
+from mmjax.decoders import continuous_batching
 from mmjax.errors import ConfigError
 
 EOS, VOCAB, PROMPT, ROWS = (2,), 11, 5, 2
@@ -54,7 +54,7 @@ def programs(draw):
     x, cache = apply(ids, cache, mask, method='compute_features_cached')
     last = jnp.max(jnp.where(mask[0], jnp.arange(ids.shape[1]), 0))
     logits = apply(x[:, last][:, None], method='compute_logits')[:, 0]
-    return slots.Prefilled(logits, cache, ids)
+    return continuous_batching.Prefilled(logits, cache, ids)
 
   @functools.partial(jax.jit, static_argnums=(3,))
   def alone(ids, mask, key, settings):
@@ -80,10 +80,12 @@ def programs(draw):
   return {
     'prefill': jax.jit(prefill),
     'alone': alone,
-    'insert': jax.jit(slots.insert),
-    'arrange': jax.jit(slots.arrange, static_argnums=3),
+    'insert': jax.jit(continuous_batching.insert),
+    'arrange': jax.jit(continuous_batching.arrange, static_argnums=3),
     'advance': jax.jit(
-      functools.partial(slots.advance, step, eos_id=EOS, constraints=SHARED)
+      functools.partial(
+        continuous_batching.advance, step, eos_id=EOS, constraints=SHARED
+      )
     ),
   }
 
@@ -99,7 +101,7 @@ def _make_settings(key, **changed):
     'max_new_tokens': NEW,
     **changed,
   }
-  return slots.RowSettings(
+  return continuous_batching.RowSettings(
     key=jax.random.key_data(jax.random.fold_in(key, 0)),
     **{name: jnp.asarray(value) for name, value in values.items()},
   )
@@ -121,7 +123,7 @@ def _write_together(programs, keys):
       prompt = programs['prefill'](ids, mask)
       settings = _make_settings(keys[number], **changed)
       if state is None:
-        state = slots.make_empty(prompt, settings, ROWS)
+        state = continuous_batching.make_empty(prompt, settings, ROWS)
         state = programs['arrange'](
           state, jnp.arange(ROWS), jnp.asarray(-PROMPT), 3 * PROMPT
         )
@@ -177,6 +179,6 @@ def test_a_decoder_with_a_context_is_refused(programs):
   prompt = programs['prefill'](ids, mask)
   cache = prompt.cache.replace(context_mask=mask)
   with pytest.raises(ConfigError, match='does not write rows of their own'):
-    slots.make_empty(
+    continuous_batching.make_empty(
       prompt.replace(cache=cache), _make_settings(jax.random.key(0)), 2
     )
