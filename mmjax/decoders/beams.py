@@ -132,11 +132,12 @@ def beam_search(
     Generated, [B, T]: the best text of each example.
 
   Raises:
-    ConfigError: if `beam_size` is less than 1, or `early_stopping` is set with
-      Wu's scoring.
+    ConfigError: if `beam_size` is less than 1, `early_stopping` is set with
+      Wu's scoring, or the cache has too few slots.
   """
   if beam_size < 1:
     raise ConfigError(f'beam_size must be at least 1, got {beam_size}')
+  cache.check_length(max_new_tokens)
   (batch, vocab), beams = logits.shape, beam_size
   example = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
   no_tokens = jnp.full((batch, beams, max_new_tokens), pad_id, jnp.int32)

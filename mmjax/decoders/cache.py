@@ -36,6 +36,28 @@ class DecoderCache:
   index: Array
   next_position: Array
 
+  def check_length(self, max_new_tokens: int) -> None:
+    """Refuses to begin a text for which there are too few slots.
+
+    The last token is not decoded, so it needs none. A traced index is not
+    known; there, what is past the end is NaN.
+
+    Args:
+      max_new_tokens: most tokens to write.
+
+    Raises:
+      ConfigError: naming both numbers.
+    """
+    if isinstance(self.index, jax.core.Tracer):
+      return
+    room = self.mask.shape[1] - int(self.index)
+    if max_new_tokens - 1 > room:
+      raise ConfigError(
+        f'max_new_tokens={max_new_tokens}, but the cache has room for {room} '
+        f'tokens after the prompt; give init_cache as many slots as both have '
+        'tokens'
+      )
+
   def check_room(self, x: Array) -> Array:
     """Refuses new tokens that there are no slots for.
 

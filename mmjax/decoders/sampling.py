@@ -102,13 +102,16 @@ def sample(
     Generated, [B, T].
 
   Raises:
-    ConfigError: if `rng` is missing, or a setting is impossible.
+    ConfigError: if `rng` is missing, a setting is impossible, or the cache has
+      too few slots. In a compiled program, log-probabilities past its end are
+      NaN.
   """
   if temperature != 0 and rng is None:
     raise ConfigError(
       f'sampling with temperature {temperature} needs an rng; pass one, or '
       f'temperature=0 for greedy decoding'
     )
+  cache.check_length(max_new_tokens)
   batch = logits.shape[0]
   rows = _make_row_keys(jax.random.key(0) if rng is None else rng, batch)
   before = align_prompt(prompt, batch)

@@ -97,7 +97,8 @@ def evaluate(
       measure = make()
       measured, drawn = _run(measure)
     except ConfigError as error:
-      if options.task or len(found) == 1:
+      is_asked = options.target and name == zero_shot.NAME
+      if options.task or len(found) == 1 or is_asked:
         raise ConfigError(f'--task={name}: {error}') from error
       refused.append(f'no evaluation of {name}: {error}')
       continue

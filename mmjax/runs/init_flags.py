@@ -78,15 +78,26 @@ def check(given: Any, resolved: Any, flags: Collection[str]) -> None:
   if any(line.partition('=')[0].split('.')[-1] in _SIZES for line in wrong):
     way_out += (
       '; for images of another size, also set position_grid of the image '
-      'encoder to the rows and columns of patches of its own size, such as '
-      '--config.model.image.position_grid="(14, 14)", which resizes its '
-      'positions'
+      'encoder to the rows and columns of patches of its own size, '
+      f'{_describe_grid(resolved)}, which resizes its positions'
     )
   raise ConfigError(
     f'init_from={given.init_from!r} sets fields that flags set otherwise:\n  '
     + '\n  '.join(wrong)
     + f'\n{way_out}'
   )
+
+
+def _describe_grid(resolved: Any) -> str:
+  """The flag with the position_grid of the source's image encoder."""
+  flag = '--config.model.image.position_grid='
+  size = resolved.data.get('image_size')
+  for part in _iterate_image_encoders(resolved.model.to_dict()):
+    if isinstance(part.get('patch_size'), int) and size:
+      sides = (size, size) if isinstance(size, int) else size
+      rows, columns = (side // part['patch_size'] for side in sides)
+      return f'{flag}"({rows}, {columns})"'
+  return f'such as {flag}"(14, 14)"'
 
 
 def can_share(name: str, one: Any, other: Any) -> bool:

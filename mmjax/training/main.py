@@ -20,7 +20,9 @@ import os
 import select
 import signal
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import ml_collections
@@ -280,11 +282,13 @@ def name_experiment(config: ml_collections.ConfigDict) -> None:
 
 def _check_experiment(config: ml_collections.ConfigDict) -> None:
   """Refuses a config that another experiment file was written for."""
-  spec = sys.modules['__main__'].__spec__
-  started = spec.name.rpartition('.')[2] if spec else ''
-  wanted = config.experiment.removesuffix('.py').replace('/', '.')
-  if started and wanted.rpartition('.')[2] not in ('', started):
-    name = config.experiment
+  name, main = config.experiment, sys.modules['__main__']
+  if main.__spec__ is None:
+    _check_script(name, main)
+    return
+  started = main.__spec__.name.rpartition('.')[2]
+  wanted = name.removesuffix('.py').replace('/', '.')
+  if wanted.rpartition('.')[2] not in ('', started):
     if name.endswith('.py'):
       command = f'python {name}'
     else:
@@ -292,4 +296,22 @@ def _check_experiment(config: ml_collections.ConfigDict) -> None:
     raise ConfigError(
       f'experiment={name!r}: this config is for another experiment; start it '
       f'with {command}'
+    )
+
+
+def _check_script(name: str, main: types.ModuleType) -> None:
+  """Refuses a file, started by its path, that is not the config's experiment.
+
+  The run would be opened again with the experiment of its config.
+  """
+  if not name or not hasattr(main, 'build'):
+    return
+  started = Path(main.__file__).resolve()
+  wanted = experiment_file.locate(name)
+  stem = name.removesuffix('.py').replace('.', '/').rpartition('/')[2]
+  if (stem if wanted is None else wanted) not in (started.stem, started):
+    raise ConfigError(
+      f'experiment={name!r}: this config is for another experiment than '
+      f'{started}; start that one, or add --config.experiment='
+      f'{os.path.relpath(started)}'
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from mmjax.errors import suggest
 from mmjax.models import contracts
 from mmjax.types import Array, Objective, TaughtObjective
 
@@ -55,6 +56,30 @@ def check(name: str, objective: Objective) -> None:
   where = f'{where}.count'
   call = f'count(batch) {_SECTION}'
   contracts.check_arguments(objective.count, where, call, 1, ())
+
+
+def check_compared(
+  name: str, objective: Objective, outputs: Mapping[str, Any]
+) -> None:
+  """Refuses an own objective that compares what the model does not return.
+
+  Args:
+    name: the task's name.
+    objective: its objective.
+    outputs: the model's.
+
+  Raises:
+    ContractError: naming the output, and those that there are.
+  """
+  if type(objective).__module__.startswith('mmjax.'):
+    return  # Its own message says how a model comes to have them.
+  for output in objective.compares:
+    if output not in outputs:
+      raise contracts.ContractError(
+        f'tasks.{name}: {type(objective).__name__}.compares names {output!r}, '
+        f'but the model returns {", ".join(sorted(outputs))}'
+        f'{suggest(output, outputs)} {_SECTION}'
+      )
 
 
 def check_result(

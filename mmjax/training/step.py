@@ -241,6 +241,9 @@ class _Gradients:
 
     def run(part):
       outputs = self._run(params, *part)
+      for name in names:
+        objective = self.objectives[name][1]
+        objective_contract.check_compared(name, objective, outputs)
       return {n: value for n, value in outputs.items() if n in compared}
 
     # With the keys of the second pass, so that dropout is the same.
@@ -307,6 +310,7 @@ class _Gradients:
     for i, (name, (weight, objective)) in enumerate(self.objectives.items()):
       if name not in names:
         continue
+      objective_contract.check_compared(name, objective, outputs)
       result = objective(
         outputs,
         inputs,

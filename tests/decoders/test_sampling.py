@@ -32,7 +32,7 @@ def table_cache(rows=(0, 1)):
   return decoders.DecoderCache(
     blocks=(),
     unimodal=None,
-    mask=jnp.zeros((len(rows), 0), bool),
+    mask=jnp.zeros((len(rows), 32), bool),
     context_mask=None,
     index=jnp.asarray(1),
     next_position=jnp.asarray(rows),

@@ -247,7 +247,11 @@ def resolve_with(config, **values):
 def test_a_flag_that_the_source_contradicts_is_refused(make_config):
   clip = f'image={GOLDEN / "clip"},text={GOLDEN / "clip"}'
   for flag, text, message in (
-    ('data__image_size', '28', r'=28, but \(21, 21\) comes .* position_grid'),
+    (
+      'data__image_size',
+      '28',
+      r'=28, but \(21, 21\) comes .*position_grid="\(3, 3\)"',
+    ),
     ('model__image__depth', '3', 'depth=3, but 2 comes'),
     ('model__image__pooling', 'mean', "'mean', but 'first' comes"),
     # By the defaults that settings leave out.

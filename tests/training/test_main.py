@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 import toy
@@ -145,6 +146,21 @@ def test_a_reader_that_is_gone_ends_the_process(monkeypatch):
     with pytest.raises(SystemExit) as end, main.reporting():
       raise BrokenPipeError
   assert end.value.code == 141
+
+
+def test_a_file_that_is_not_the_configs_experiment_is_refused(
+  tmp_path, monkeypatch
+):
+  started = types.SimpleNamespace(
+    __spec__=None, __file__=str(tmp_path / 'b.py'), build=None
+  )
+  monkeypatch.setitem(sys.modules, '__main__', started)
+  (tmp_path / 'a.py').touch()
+  for name in (str(tmp_path / 'a.py'), 'c.py'):
+    config = types.SimpleNamespace(experiment=name)
+    with pytest.raises(ConfigError, match=r'another experiment than .*b\.py'):
+      main._check_experiment(config)
+  main._check_experiment(types.SimpleNamespace(experiment='elsewhere.b'))
 
 
 def test_an_experiment_starts_without_slow_libraries():

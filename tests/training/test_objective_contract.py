@@ -46,6 +46,10 @@ class ComparesText(toy.Mean):
   compares = 'x'
 
 
+class ComparesUnknown(toy.Mean):
+  compares = ('y',)
+
+
 class Taught(toy.Mean):
   teacher = 'ema'
 
@@ -66,6 +70,10 @@ def _trace(objective):
   [
     (WithoutCompares(), 'WithoutCompares has no `compares`'),
     (ComparesText(), r"ComparesText\.compares is 'x', but .*\('x',\)"),
+    (
+      ComparesUnknown(),
+      "ComparesUnknown.compares names 'y', but the model .*x",
+    ),
     (WithoutCount(), r'WithoutCount has no method count\(batch\)'),
     (WithoutAxis(), r"WithoutAxis, which .* argument 'axis_name'"),
     (Taught(), r"Taught, which .* argument 'apply_teacher'"),
