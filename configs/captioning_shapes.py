@@ -16,7 +16,7 @@ from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  """Returns the config; `runlocal` shrinks it to a few minutes on one core."""
   chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'captioning'

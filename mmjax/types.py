@@ -54,7 +54,7 @@ import jax.numpy as jnp
 from mmjax.errors import ConfigError
 
 Array = jax.Array
-Batch = Mapping[str, Any]
+Batch = Mapping[str, Any]  # `make_inputs` turns the data's into a model's.
 Outputs = Mapping[str, Any]
 Params = Any  # A pytree of arrays, as Linen's `init` gives.
 Metrics = dict[str, Any]
@@ -186,8 +186,8 @@ class Objective(Protocol):
       The scalar loss, the mean over its items, 0 where `count` is 0; and scalar
       metrics, means over the same items. Beside them may stand `items`, the
       `Items` of the loss: then it is also reported for each source of a
-      mixture; and `moves`, by path of a parameter what the step adds to it
-      after the optimizer, if it is trained: a mean over the items too.
+      mixture; and `moves`, updates without a gradient, by path of a parameter:
+      a mean over the items that the step adds after the optimizer.
     """
 
 

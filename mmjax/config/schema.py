@@ -255,7 +255,9 @@ OPTIMIZER = {
 
 TRAIN = {
   'steps': Field('int', 1000, 'number of updates', minimum=1, resumable=True),
-  'batch_size': Field('int', 64, 'number of examples of an update', minimum=1),
+  'batch_size': Field(
+    'int', 64, 'examples (of packed data, rows) of an update', minimum=1
+  ),
   'accumulate': Field(
     'int', 1, 'number of microbatches of an update', minimum=1, resumable=True
   ),

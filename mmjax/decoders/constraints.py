@@ -84,7 +84,7 @@ def _is_number(value: float | Array) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Constraints:
-  """Which tokens may follow which; by default any.
+  """Logit processors: which tokens may follow which; by default any.
 
   A token that may not be written has a logit of minus infinity. Lengths count
   the prompt's tokens without padding.

@@ -221,7 +221,7 @@ class TextDecoder(logits.LogitHead):
     segments: Array | None = None,
     train: bool,
   ) -> Array:
-    """Transforms an encoded text, with its context, to features.
+    """Transforms an embedded text, with its context, to hidden states.
 
     Args:
       text: returned by `encode_text`, with `levels` for the first blocks.

@@ -243,7 +243,7 @@ class Engine:
     self._live[row] = answer
 
   def _arrange(self, num_rows: int, least: int = 0) -> None:
-    """Moves texts to the front, where there is room for more.
+    """Resizes the live batch, and moves its texts where there is room for more.
 
     Args:
       num_rows: number of rows afterwards.

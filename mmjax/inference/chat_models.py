@@ -42,7 +42,7 @@ class ChatModel(Protocol):
   """What answers conversations.
 
   Attributes:
-    module: a Linen module that writes 'continue'.
+    module: a Linen module whose `text_kinds` have 'continue'.
     params: its parameters.
     end_ids: ids that end an answer.
     sampling: `temperature`, `top_k`, `top_p` and `repetition_penalty`, where a
@@ -275,7 +275,7 @@ def _round_up(number: int) -> int:
 
 
 def _pad(array: np.ndarray, size: int | None = None) -> np.ndarray:
-  """Pads [1, n, ...] with zeros to `size`, or to the next power of two."""
+  """Pads or cuts [1, n, ...] to `size`, by default the next power of two."""
   size = size or _round_up(array.shape[1])
   number = min(array.shape[1], size)
   out = np.zeros((1, size, *array.shape[2:]), array.dtype)

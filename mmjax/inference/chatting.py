@@ -14,6 +14,8 @@ from mmjax.inference import opened as opened_lib
 class ChatSession:
   """A conversation with a model.
 
+  It keeps the messages, and no cache: each answer computes all of them again.
+
   Attributes:
     model: the model.
     write: called with each piece of an answer.

@@ -23,7 +23,8 @@ class TextGenerator(nn.Module):
 
   `generate`, which evaluators and published models apply, calls `prefill`
   once, and then `decode_step` in a compiled loop of `mmjax.decoders`, until all
-  texts have ended. `prefill` calls `encode_prompt`.
+  texts have ended. The `prefill` here, for encoders with a decoder that attends
+  to their outputs, calls `encode_prompt`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
   fills up after it, and an `encode_prompt` for each of its `text_kinds`. One
@@ -31,7 +32,8 @@ class TextGenerator(nn.Module):
   has a `prefill` of its own.
 
   Attributes:
-    text_kinds: kinds of text that it writes: 'caption', 'answer'.
+    text_kinds: kinds of text that it writes: 'caption', 'answer', 'continue'
+      (what follows a prompt).
   """
 
   text_kinds: ClassVar[tuple[str, ...]] = ()
@@ -39,7 +41,7 @@ class TextGenerator(nn.Module):
   def encode_prompt(
     self, batch: Batch, text_kind: str
   ) -> tuple[Tokens | None, Array, Array]:
-    """Encodes the context of texts, and finds what they begin with.
+    """Encodes what texts attend to, and finds the ids that they begin with.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
@@ -151,7 +153,8 @@ class TextGenerator(nn.Module):
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.
-      on_tokens: called with each token, as in `decoders.sample`.
+      on_tokens: called with each token, and may end texts, as in
+        `decoders.sample`.
       **constraints: fields of `mmjax.decoders.Constraints`, such as
         `repetition_penalty`, `no_repeat_ngram`, `min_new_tokens` and
         `suppress`.

@@ -190,7 +190,7 @@ class _NextToken:
     return loss, {'token_accuracy': accuracy, 'items': items}
 
   def needs(self) -> tuple[str, ...]:
-    """The modalities that an example must have."""
+    """The features without which an example is masked out of the loss."""
     raise NotImplementedError
 
   def _make_mask(self, batch: Batch) -> Array:

@@ -52,7 +52,7 @@ def find_template(
 
 @dataclasses.dataclass(frozen=True)
 class RenderedPrompt:
-  """A conversation up to an answer.
+  """A conversation as a chat template writes it, with its media apart.
 
   Attributes:
     text: the text that the model continues.

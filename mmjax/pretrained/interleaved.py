@@ -17,7 +17,7 @@ from mmjax.types import Array, Batch
 
 @dataclasses.dataclass(frozen=True)
 class ImageText:
-  """What a model reads for an image.
+  """What replaces the placeholder of an image before a prompt is tokenised.
 
   Attributes:
     mark: what stands for the image in a prompt.

@@ -183,7 +183,7 @@ class PublishedWriter(base.Pretrained):
     return tuple(dict.fromkeys([*self.eos_ids, *ends]))
 
   def tokenize_chat(self, text: str) -> list[int]:
-    """Tokenizes a text that a chat template wrote, with its special tokens."""
+    """Tokenizes a text by a chat template, whose special tokens it knows."""
     return self.tokenize_rows([text], add_special_tokens=False)[0]
 
   def prepare_prompts(

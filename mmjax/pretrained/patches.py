@@ -53,7 +53,7 @@ class PatchPreprocessor:
     pixels: preprocessor of the resized image.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
-    frames: number of frames in one patch.
+    frames: number of frames in one patch (temporal_patch_size).
     min_pixels: smallest number of pixels after the resize.
     max_pixels: largest number of pixels after the resize.
     resize: whether images are resized.

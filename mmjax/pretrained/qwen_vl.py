@@ -146,7 +146,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
 
   @classmethod
   def read_time(cls, config: Mapping[str, Any]) -> float | None:
-    """Rotary positions of a second of a video; 0 where its steps count.
+    """Rotary positions a second of video (tokens_per_second); 0: steps count.
 
     None for a model that reads times among its words.
 

@@ -30,7 +30,11 @@ TIES = (
 
 
 class PublishedVisionLanguage(interleaved.PublishedInterleaved):
-  """LLaVA and similar models; each image has the same number of tokens."""
+  """LLaVA and similar models.
+
+  Each image has the same number of tokens, but in subclasses that prepare
+  images otherwise (Qwen2-VL).
+  """
 
   def prepare_images(
     self, rows: list[list[Any]]

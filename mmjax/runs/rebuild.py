@@ -105,7 +105,7 @@ class Run:
   def apply(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
-    """Applies a predict function, compiled at its first call.
+    """Makes a predict function, compiles it at its first call, and calls it.
 
     Args:
       make: function of `mmjax.models.predict`, (module, ...) -> (params,

@@ -239,8 +239,8 @@ class Task:
   def needs(self) -> tuple[str, ...]:
     """Keys of the arrays that the data must make.
 
-    An example must have all of them to be trained on, if `alternatives` does
-    not say otherwise. Without an entry in `data.features` there are 'image',
+    Which of them an example must have to be trained on, `alternatives` says; by
+    default all. Without an entry in `data.features` there are 'image',
     'text', 'question', 'answer' and 'label'.
     """
     raise NotImplementedError(f'{type(self).__name__} has no needs')

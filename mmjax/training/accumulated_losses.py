@@ -1,4 +1,4 @@
-"""Compares an own loss on parts of a batch with the same on all of it.
+"""At a run's start, compares own losses on parts of a batch and on all of it.
 
 With train.accumulate, an objective with `compares = ()` gets a micro-batch at a
 time. One that compares examples all the same would be another loss, silently: a

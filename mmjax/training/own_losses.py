@@ -1,4 +1,4 @@
-"""What checks of the losses that mmjax does not have share."""
+"""What the checks of users' own losses at the start of a run share."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

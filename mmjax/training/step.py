@@ -53,8 +53,9 @@ def make_update(
     lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen: it gets no
       gradient, no optimizer state, and stays as it is.
-    frozen: functions of frozen models by the name of the objective that learns
-      from one; `update` gets their parameters by the same names.
+    frozen: functions of frozen models, teachers and references, by the name of
+      the objective that learns from one; `update` gets their parameters by the
+      same names. Frozen parts of `model` are not meant: see `trained`.
     accumulate: number of micro-batches of a batch. The losses are those of the
       whole batch. For an objective that compares examples with each other, the
       model first runs over all micro-batches for what is compared, then once
@@ -65,8 +66,8 @@ def make_update(
     axis_name: mapped axis over whose devices the batch is split: `update` gets
       one device's examples and a whole state. None where arrays are global.
     sources: names of the sources of a mixture, by the batch's `source_index`.
-    make_inputs: function from a batch, or a part of it, to what model and
-      objectives read.
+    make_inputs: function from a batch as the data makes it, or a part of it, to
+      the batch that model and objectives read.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -231,6 +232,8 @@ class _Gradients:
     fractions: dict[str, Array],
   ) -> tuple[dict[str, Array], Metrics]:
     """Losses that compare examples, and their gradients by what they compare.
+
+    This is the first of the two passes of cached gradients (GradCache).
 
     Returns:
       By name of output, the gradient by each micro-batch's part of it [parts,
