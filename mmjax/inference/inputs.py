@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow
 from pyarrow import csv, json, parquet
 
-from mmjax.data import extra_fields, images, records, sources
+from mmjax.data import extra_fields, images, records, sources, tfds_source
 from mmjax.errors import ConfigError, suggest
 
 # Endings of files by kind of the values.
@@ -87,8 +87,8 @@ def find(
     return _list_files(kind, [path / name for name in found], path)
   elif glob.has_magic(where):
     return _list_files(kind, list(map(Path, _match(where))), os.getcwd())
-  is_path = os.sep in where and not path.parent.is_dir()
   # A name may have a slash too, such as shapes/small.
+  is_path = os.sep in where and where not in tfds_source.BUILT_IN
   if path.exists() or (
     is_path and where not in records.list_prepared(data_dir)
   ):

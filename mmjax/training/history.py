@@ -32,8 +32,8 @@ class Series(NamedTuple):
   values: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class History:
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class History(Mapping[str, Series]):
   """What a run measured: `history['loss'].values`, `history.plot()`.
 
   Attributes:
@@ -69,6 +69,9 @@ class History:
 
   def __contains__(self, name: object) -> bool:
     return name in self.series
+
+  def __len__(self) -> int:
+    return len(self.series)
 
   def __iter__(self) -> Iterator[str]:
     """Names of the metrics."""

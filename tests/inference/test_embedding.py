@@ -141,6 +141,7 @@ def test_search_finds_an_image_by_itself_and_draws_it(
     ('embed IN --images=no.png* --output=o.npz', "no file matches 'no.png*'"),
     ('embed IN --images=EMPTY --output=o.npz', 'EMPTY has no file that ends'),
     ('embed IN --images=no --output=o.npz', 'nor a prepared data set'),
+    ('embed IN --images=EMPTY/no --output=o.npz', 'no file or folder EMPTY/no'),
     ('embed IN --texts=t.csv --output=o.npz', "no column '', but name, nr"),
     (
       'embed IN --texts=t.csv --column=nmae --output=o.npz',

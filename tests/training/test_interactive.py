@@ -31,6 +31,7 @@ def test_a_history_has_losses_evaluations_and_results(history):
   assert np.isfinite(history['loss'].values).all()
   assert history['val/toy/norm'].steps.tolist() == [3, 6]
   assert 'loss' in history and 'los' not in history
+  assert list(history.keys()) == list(history) and len(history) > 1
   assert [*history] == [*history.series]
   assert history.results['test/toy/norm'] > 0
   shown = repr(history)
