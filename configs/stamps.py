@@ -18,7 +18,8 @@ chance is 0.007 and 0.07:
   image and French name   0.050, 0.050; 0.288, 0.281
   image and voice         0.045, 0.038; 0.271, 0.256
 Two of them alone, 250 steps each, 6 to 17 minutes on one shared core
-(2026-11-30). The third helps: R@1 is the same, R@10 lower than with it.
+(2026-11-30). The third helps images: their R@10 is higher with it.
+  `:align_without_image`, voice and French name   0.196, 0.233; 0.714, 0.744
   `:align_without_voice`, image and French name   0.058, 0.050; 0.209, 0.194
   `:align_without_french`, image and voice        0.045, 0.030; 0.256, 0.256
 
