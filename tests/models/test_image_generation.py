@@ -15,6 +15,7 @@ GRID = (2, 3)
 def build(**changed):
   config = {**image_token_cases.JANUS, **changed}
   config['decoder'] = {**config['decoder'], 'block': {'rope_theta': 1e4}}
+  config['vision'] = {**config['vision'], 'position_grid': GRID}
   return models.build(config, models.DataSizes(13, text_length=7))
 
 
