@@ -9,7 +9,9 @@ Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with other work, with
 0.063 in the mean).
 
 `:regress` predicts a number instead, `total`: that of the objects in the image
-and of the tones together. It is not yet run.
+and of the tones together. With `:regress,runlocal`, 3 minutes (2026-11-30), its
+absolute error on test is 0.019; of the mean of training 1.154, of the model
+without the image or the sound 4 and more, as each alone says half of it.
 """
 
 import ml_collections
