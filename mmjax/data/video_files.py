@@ -267,7 +267,7 @@ def _outline_video(data: bytes) -> Outline:
   if number and not rate:
     raise ConfigError(
       'the video says neither how many frames a second it has nor how long it '
-      'is; write it anew, as ffmpeg -i OLD NEW does'
+      'is; convert it again, as ffmpeg -i OLD NEW does'
     )
   return Outline(number, float(rate or 0), height, width)
 
