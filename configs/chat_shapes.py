@@ -1,11 +1,11 @@
-r"""Conversations about a scene of `shapes` that is described in words.
+r"""Conversations, without images, about a scene of `shapes` by its caption.
 
   python -m experiments.chat --config=configs/chat_shapes.py \
     --workdir=runs/chat_shapes
 
 The system's turn is the caption of a scene, the user asks the data set's eight
 questions about it, and a small language model answers each in a word. Several
-conversations share a row.
+conversations share a row. With images: `configs/chat_images.py`.
 
 Measured: not yet run.
 """

@@ -63,7 +63,7 @@ AxisNames = str | tuple[str, ...]  # Of the mesh, for code of one device.
 
 @flax.struct.dataclass
 class Tokens:
-  """What every encoder and fusion returns: a masked sequence and its summary.
+  """What encoders and fusions return: vectors, no ids, their mask and summary.
 
   Attributes:
     values: [B, N, D] one vector per token.

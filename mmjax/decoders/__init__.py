@@ -1,4 +1,4 @@
-"""`Tokens` in, text out, with a cache that the caller holds.
+"""Token ids or their vectors in, ids out, with a cache that the caller holds.
 
 Shape letters are those of `mmjax.types`.
 """

@@ -134,7 +134,7 @@ class Engine:
 
   @property
   def room(self) -> int:
-    """Most answers that are written or wait at once."""
+    """Capacity: most answers that are written or wait at once."""
     return self._max_waiting + self.batch_size
 
   def submit(self, *answers: Answer) -> None:

@@ -329,7 +329,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       batch = self._select(batch)
     mask, positions = _get_text_mask(batch), batch.get('text_positions')
     if positions is not None and positions.ndim == 2:
-      positions = None  # They simply count.
+      positions = None  # Not M-RoPE's: they count from 0 in the only text.
     self.check_reach(mask.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
@@ -368,7 +368,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     )
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
-    """The batch's `prefix` [B, T], else that of the features."""
+    """What attends both ways: the batch's `prefix` [B, T], all, or images."""
     if 'prefix' in batch or not self.image_blocks:
       return batch.get('prefix', mask if self.prefix else None)
     # Numbers of the images that tokens are of, 0 for words.

@@ -381,7 +381,7 @@ class PublishedLanguageModel(PublishedWriter):
 
     Args:
       texts: one text or several.
-      room: number of tokens to generate; padding leaves so many positions.
+      room: number of tokens to generate, for which positions are left.
     """
     return self._pad(self.tokenize_rows(texts), room)
 

@@ -80,6 +80,7 @@ class Loop:
     if self.step:
       self.line.log(f'resuming from step {self.step}')
     while self.step < train.steps:
+      # Updates; beside it, traces the steps of --profile_steps.
       self.state, metrics = self.profile.run(
         self.prepared.update, self.step + 1, self.state, batch
       )
