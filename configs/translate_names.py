@@ -19,7 +19,10 @@ the pair that is not in training 0.024 and 0.25. It is only beginning to learn:
 of Spanish to Portuguese and back it has more exact names than the rules (0.035
 and 0.024), of Spanish to Galician fewer than copying (0.059).
 
-With `:image`, the decoder reads the drawing beside the name. It is not yet run.
+With `:image`, the decoder reads the drawing beside the name, for 1,000 steps in
+18 minutes on one shared core (2026-11-30): 0.021 exact, chrF 0.22, of the pair
+that is not in training 0 and 0.18; without the name 0, without the image 0.001.
+At this length of training the image is one more thing to learn, not a help.
 
 By rules (the last command without `--run`), the source itself has between 0.00
 (Serbian, of which it is in the wrong script) and 0.28 (Spanish and Asturian)

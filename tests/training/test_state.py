@@ -105,7 +105,7 @@ def test_variables_that_are_no_parameters_are_refused():
     @nn.compact
     def __call__(self, batch, *, train):
       x = nn.Dense(3)(batch['image'])
-      return nn.BatchNorm(use_running_average=False)(x)
+      return {'x': nn.BatchNorm(use_running_average=False)(x)}
 
   with pytest.raises(ValueError, match='batch_stats'):
     state_lib.shapes(WithStatistics(), {'image': jnp.zeros((2, 5))})
