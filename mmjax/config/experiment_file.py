@@ -117,7 +117,7 @@ def locate(name: str) -> Path | None:
     name: a config's `experiment`.
 
   Returns:
-    None if there is no such file, as of an experiment of a notebook.
+    None without such a file: an experiment of a notebook has none.
   """
   if name in ('', IN_MEMORY):
     return None

@@ -26,7 +26,7 @@ def read(path: Path | str, sample_rate: int) -> np.ndarray:
     float32 [samples] in -1..1, the mean of the file's channels.
 
   Raises:
-    ConfigError: if the file can't be read, or can't be decoded; see `decode`.
+    ConfigError: if the file can't be read, or not be decoded as a sound.
   """
   data = file_paths.read_bytes(path, 'sound')
   try:

@@ -39,11 +39,7 @@ def checking(model: nn.Module) -> Iterator[None]:
   places = {type(model): ('model', 'model')}
   for place, kind, module in _list_parts(model, 'model'):
     places.setdefault(type(module), (place, kind))
-  own = {
-    cls: where
-    for cls, where in places.items()
-    if not cls.__module__.startswith('mmjax.')
-  }
+  own = {cls: where for cls, where in places.items() if is_own(cls)}
   for cls, (place, kind) in own.items():
     _check_call(cls, place, kind)
 
@@ -56,6 +52,11 @@ def checking(model: nn.Module) -> Iterator[None]:
 
   with nn.intercept_methods(check) if own else contextlib.nullcontext():
     yield
+
+
+def is_own(cls: type) -> bool:
+  """Whether a class is the user's, and not one of mmjax."""
+  return not cls.__module__.startswith('mmjax.')
 
 
 def describe(value: Any) -> str:

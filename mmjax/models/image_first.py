@@ -109,7 +109,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Fills a cache with image, question and start; see `TextGenerator`."""
+    """Fills a cache with image, question and start, with room for the text."""
     if self.encoder is not None:
       return super().prefill(batch, text_kind, max_new_tokens)
     image = self.encode_image(batch)

@@ -322,7 +322,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Fills a cache with the prompt and its images; see `TextGenerator`."""
+    """Fills a cache with the prompt and its images, with room for the text."""
     if self.encoder is not None:
       return super().prefill(batch, text_kind, max_new_tokens)
     if self.output_text:

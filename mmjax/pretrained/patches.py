@@ -186,7 +186,7 @@ class VideoPreprocessor(PatchPreprocessor):
     defaults: Mapping[str, Any],
     file: str = preprocess.FILE,
   ) -> 'VideoPreprocessor':
-    """Reads a preprocessor_config.json; see `PatchPreprocessor`.
+    """Reads a preprocessor_config.json of images with keys of videos.
 
     `cap_pixels_per_frame` shares nine tenths of the pixels of
     `max_video_tokens`, as in transformers.

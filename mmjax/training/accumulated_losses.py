@@ -126,13 +126,7 @@ def _make_compare(
   All are of the same outputs of the model, so that only the loss differs.
   """
   model, key = experiment.model, jax.random.key(0)
-
-  def run(params, part):
-    inputs = experiment.make_inputs(part)
-    outputs = model.apply(
-      {'params': params}, inputs, train=True, rngs={'dropout': key}
-    )
-    return outputs, inputs
+  run = own_losses.make_run(experiment, key)
 
   def measure(objective, params, whole, parts):
     apply = functools.partial(model.apply, {'params': params})

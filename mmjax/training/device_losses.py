@@ -86,13 +86,7 @@ def _make_compare(
   All three are of the same outputs of the model, so that only the loss differs.
   """
   model, key = experiment.model, jax.random.key(0)
-
-  def run(params, part):
-    inputs = experiment.make_inputs(part)
-    outputs = model.apply(
-      {'params': params}, inputs, train=True, rngs={'dropout': key}
-    )
-    return outputs, inputs
+  run = own_losses.make_run(experiment, key)
 
   def loss(params, outputs, inputs, key, axis_name=None):
     apply = functools.partial(model.apply, {'params': params})

@@ -6,8 +6,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.models import contracts
 from mmjax.parallel import hosts
-from mmjax.types import Objective, Params, TaughtObjective
+from mmjax.training.experiment import Experiment
+from mmjax.types import (
+  Array,
+  Batch,
+  Objective,
+  Outputs,
+  Params,
+  TaughtObjective,
+)
 
 # Sums in another order, in float32. What an objective ignores is far more.
 _TOLERANCE = 1e-3
@@ -27,7 +36,7 @@ def iterate(
     way_out: what needs no comparison, for the note.
   """
   for name, objective in objectives.items():
-    if type(objective).__module__.startswith('mmjax.'):
+    if not contracts.is_own(type(objective)):
       continue
     if isinstance(objective, TaughtObjective):
       log_skipped(name, 'has a teacher', between, way_out)
@@ -53,6 +62,24 @@ def log_skipped(name: str, why: str, between: str, way_out: str) -> None:
 def are_close(a: float, b: float) -> bool:
   """Whether two losses are equal up to rounding, or both NaN."""
   return bool(np.isclose(a, b, _TOLERANCE, _TOLERANCE**2, equal_nan=True))
+
+
+def make_run(experiment: Experiment, key: Array) -> Callable[..., Any]:
+  """Makes (params, batch) -> outputs and inputs, as the first step has them.
+
+  Args:
+    experiment: the experiment.
+    key: key of dropout.
+  """
+
+  def run(params: Params, batch: Batch) -> tuple[Outputs, Batch]:
+    inputs = experiment.make_inputs(batch)
+    outputs = experiment.model.apply(
+      {'params': params}, inputs, train=True, rngs={'dropout': key}
+    )
+    return outputs, inputs
+
+  return run
 
 
 def find_batched(

@@ -197,7 +197,7 @@ def build(
 
 
 def _check_objectives(config: Any, experiment: Experiment) -> None:
-  """Refuses what is no objective, or learns from a model that is not there.
+  """Refuses wrong objectives, and those whose teacher the config lacks.
 
   Raises:
     ConfigError: naming the task, or both settings.

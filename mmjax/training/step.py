@@ -55,7 +55,7 @@ def make_update(
       gradient, no optimizer state, and stays as it is.
     frozen: functions of frozen models, teachers and references, by the name of
       the objective that learns from one; `update` gets their parameters by the
-      same names. Frozen parts of `model` are not meant: see `trained`.
+      same names. Frozen parts of `model` itself are in `trained`.
     accumulate: number of micro-batches of a batch. The losses are those of the
       whole batch. For an objective that compares examples with each other, the
       model first runs over all micro-batches for what is compared, then once

@@ -11,7 +11,7 @@ from etils import epy
 from mmjax.data import augment as augmentations
 from mmjax.data import contact_sheet, file_paths
 from mmjax.data import images as image_files
-from mmjax.data.features import base
+from mmjax.data.features import base, several
 from mmjax.errors import ConfigError
 
 with epy.lazy_imports():  # Slow to import.
@@ -67,7 +67,8 @@ class StoredImage(base.Feature):
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:
-    return '' if isinstance(value, bytes) else _describe_wrong(value, 'bytes')
+    is_right = isinstance(value, bytes)
+    return '' if is_right else several.describe_wrong(value, 'bytes')
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -202,7 +203,7 @@ class Image(StoredImage):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Images(Image):
+class Images(several.StoredFiles, Image):
   """Several encoded images, as an array that is normalised on the device.
 
   The array is uint8 [n, H, W, 3], its mask bool [n]. A model reads float32. A
@@ -235,18 +236,6 @@ class Images(Image):
     if self.number < 1:
       self.refuse('number', 'is not legal: at least 1')
 
-  @classmethod
-  def make_storage(cls) -> 'tfds.features.FeatureConnector':
-    return tfds.features.Sequence(tfds.features.Text())
-
-  @classmethod
-  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
-    return list(value or ())
-
-  @classmethod
-  def unpack(cls, raw: Any) -> list[bytes] | None:
-    return [bytes(item) for item in raw] or None
-
   def get(self, record: Mapping[str, Any]) -> list[bytes] | None:
     value = super().get(record)
     return [value] if isinstance(value, bytes) else value
@@ -254,12 +243,6 @@ class Images(Image):
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     parts = [part[self.name][part[f'{self.name}_mask']] for part in examples]
     return self._stack_rows(np.concatenate(parts))
-
-  @classmethod
-  def explain_fault(cls, value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(v, bytes) for v in value):
-      return ''
-    return _describe_wrong(value, 'a list of bytes')
 
   def make_arrays(
     self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
@@ -339,7 +322,3 @@ def read_file(value: Any, kind: str) -> bytes | None:
   if not isinstance(value, str | os.PathLike):
     return None
   return file_paths.read_bytes(value, kind)
-
-
-def _describe_wrong(value: Any, legal: str) -> str:
-  return f'should be {legal}, not {type(value).__name__}'

@@ -4,10 +4,48 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from etils import epy
 
 from mmjax.data import images as image_files
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
+
+with epy.lazy_imports():  # Slow to import.
+  import tensorflow_datasets as tfds
+
+
+class StoredFiles:
+  """Stores the encoded files of a field of several images, sounds or videos.
+
+  A feature inherits it before its base.
+  """
+
+  @classmethod
+  def make_storage(cls) -> 'tfds.features.FeatureConnector':
+    """Makes the feature of a TFDS data set that stores a value."""
+    return tfds.features.Sequence(tfds.features.Text())
+
+  @classmethod
+  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
+    """Converts a value to what is stored."""
+    return list(value or ())
+
+  @classmethod
+  def unpack(cls, raw: Any) -> list[bytes] | None:
+    """Converts what is stored to a value, None for none."""
+    return [bytes(item) for item in raw] or None
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    """Says what is wrong with a value; '' if nothing is."""
+    if isinstance(value, list) and all(isinstance(v, bytes) for v in value):
+      return ''
+    return describe_wrong(value, 'a list of bytes')
+
+
+def describe_wrong(value: Any, legal: str) -> str:
+  """What a value should be, for a message."""
+  return f'should be {legal}, not {type(value).__name__}'
 
 
 class Several:

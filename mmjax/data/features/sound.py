@@ -5,14 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from etils import epy
 
 from mmjax.data import audio, contact_sheet, drawings
 from mmjax.data.features import base, images, several
 from mmjax.errors import ConfigError
-
-with epy.lazy_imports():  # Slow to import.
-  import tensorflow_datasets as tfds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +118,7 @@ class Sound(base.Feature):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sounds(several.Several, Sound):
+class Sounds(several.Several, several.StoredFiles, Sound):
   """Several sound files of a conversation, as the samples of one channel each.
 
   The array is float32 [n, S] in -1..1, its mask bool [n, S], S = rate *
@@ -164,22 +160,6 @@ class Sounds(several.Several, Sound):
         f'is not legal: {self.length} samples are not a multiple of step='
         f'{self.step}',
       )
-
-  @classmethod
-  def make_storage(cls) -> 'tfds.features.FeatureConnector':
-    return images.Images.make_storage()
-
-  @classmethod
-  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
-    return images.Images.pack(value)
-
-  @classmethod
-  def unpack(cls, raw: Any) -> list[bytes] | None:
-    return images.Images.unpack(raw)
-
-  @classmethod
-  def explain_fault(cls, value: Any) -> str:
-    return images.Images.explain_fault(value)
 
   def get(self, record: Mapping[str, Any]) -> list[bytes] | None:
     value = super().get(record)

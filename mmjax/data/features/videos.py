@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from etils import epy
 
 from mmjax.data import contact_sheet, video_files
 from mmjax.data import images as image_files
-from mmjax.data.features import base, images, patches
+from mmjax.data.features import base, patches, several
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
-
-with epy.lazy_imports():  # Slow to import.
-  import tensorflow_datasets as tfds
 
 # Videos and frames of each that are drawn, and the height of a frame.
 _DRAWN, _DRAWN_FRAMES, _DRAWN_HEIGHT = 2, 4, 96
@@ -37,7 +33,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Videos(patches.Patches):
+class Videos(several.StoredFiles, patches.Patches):
   """Videos of any size and length, cut into patches for a `PackedViT`.
 
   Of each, frames are sampled, resized to whole tokens within a budget of
@@ -100,22 +96,6 @@ class Videos(patches.Patches):
     for setting in ('total_pixels', 'tokens_per_second'):
       if getattr(self, setting) < 0:
         self.refuse(setting, 'is not legal: 0 for none, or more')
-
-  @classmethod
-  def make_storage(cls) -> 'tfds.features.FeatureConnector':
-    return images.Images.make_storage()
-
-  @classmethod
-  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
-    return images.Images.pack(value)
-
-  @classmethod
-  def unpack(cls, raw: Any) -> list[bytes] | None:
-    return images.Images.unpack(raw)
-
-  @classmethod
-  def explain_fault(cls, value: Any) -> str:
-    return images.Images.explain_fault(value)
 
   @property
   def stored_frames(self) -> int:
