@@ -29,6 +29,7 @@ from mmjax.data import (
 from mmjax.runs import rebuild
 from mmjax.training import runner
 from tests.data import chat_forms, chat_tokenizer
+from tests.oracles import harness
 
 NUMBER = int(os.environ.get('MMJAX_CONVERSATIONS', '40'))
 ROOT = Path(__file__).parents[2]
@@ -217,20 +218,11 @@ def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
       model = transformers.Qwen2_5_VLModel(config)
   number_of_images = set()
   for messages, record in _make_records(NUMBER, np.random.default_rng(3)):
-    want = processor.apply_chat_template(
-      messages,
-      tokenize=True,
-      return_dict=True,
-      return_assistant_tokens_mask=True,
+    want, example = harness.compare_conversation(
+      processor, messages, prepare, record, LENGTH
     )
-    example = prepare(record)
     mask = example['t_mask']
     ids = want['input_ids'][0]
-    assert mask.sum() == len(ids) < LENGTH
-    np.testing.assert_array_equal(example['t'][mask], ids)
-    np.testing.assert_array_equal(
-      example['t_loss_mask'][mask], want['assistant_masks'][0]
-    )
     inputs = prepare.make_inputs({k: v[None] for k, v in example.items()})
     has_images = 'pixel_values' in want
     number = len(record['fields']['photos'] or ())

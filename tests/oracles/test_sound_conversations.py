@@ -14,6 +14,7 @@ import transformers
 from mmjax import encoders
 from mmjax.data import audio, chat_templates, chat_tokenizers, preprocess
 from tests.data import chat_forms, chat_tokenizer
+from tests.oracles import harness
 
 NUMBER = int(os.environ.get('MMJAX_CONVERSATIONS', '40'))
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden/qwen2_audio'
@@ -106,19 +107,8 @@ def test_conversations_are_those_of_the_processor(kind, tmp_path):
   compute = jax.jit(encoders.FromSamples(None, num_mels=BANDS).compute)
   numbers = set()
   for messages, record in make_records(NUMBER, np.random.default_rng(3)):
-    want = processor.apply_chat_template(
-      messages,
-      tokenize=True,
-      return_dict=True,
-      return_assistant_tokens_mask=True,
-    )
-    example = prepare(record)
-    mask = example['t_mask']
-    ids = want['input_ids'][0]
-    assert mask.sum() == len(ids) < LENGTH
-    np.testing.assert_array_equal(example['t'][mask], ids)
-    np.testing.assert_array_equal(
-      example['t_loss_mask'][mask], want['assistant_masks'][0]
+    want, example = harness.compare_conversation(
+      processor, messages, prepare, record, LENGTH
     )
     number = len(record['fields']['heard'] or ())
     numbers.add(number)

@@ -263,20 +263,11 @@ def test_conversations_are_those_of_the_processor(tmp_path):
   numbers = set()
   for messages, rates, record in make_records(NUMBER, np.random.default_rng(5)):
     processor.video_processor.rates = rates
-    want = processor.apply_chat_template(
-      messages,
-      tokenize=True,
-      return_dict=True,
-      return_assistant_tokens_mask=True,
+    want, example = harness.compare_conversation(
+      processor, messages, prepare, record, LENGTH
     )
-    example = prepare(record)
     mask = example['t_mask']
     ids = want['input_ids'][0]
-    assert mask.sum() == len(ids) < LENGTH
-    np.testing.assert_array_equal(example['t'][mask], ids)
-    np.testing.assert_array_equal(
-      example['t_loss_mask'][mask], want['assistant_masks'][0]
-    )
     positions, kinds = find_positions(theirs.model, want, ids)
     np.testing.assert_array_equal(example['t_rotary'][mask].T, positions)
     batch = {key: jnp.asarray(value)[None] for key, value in example.items()}
