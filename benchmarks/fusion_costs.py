@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import fusion
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 WIDTH, TOKENS, CLASSES = 64, 16, 10
 # (number of modalities, width of all, tokens of each).
@@ -66,7 +66,7 @@ def _prepare(name: str, number: int, width: int, length: int):
     # They get outputs, one token a modality.
     width, length = CLASSES, 1
   tokens = {
-    key: Tokens(
+    key: TokenVectors(
       jax.ShapeDtypeStruct((1, length, width), jnp.float32),
       jax.ShapeDtypeStruct((1, length), bool),
       jax.ShapeDtypeStruct((1, width), jnp.float32),

@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from benchmarks import fusion_costs, plain_fusions
 from mmjax import fusion
-from mmjax.types import Array, Params, Tokens
+from mmjax.types import Array, Params, TokenVectors
 
 BATCH, NAMES = 32, ('audio', 'image')
 # How often each one is measured, and the CPU time of one measurement.
@@ -108,8 +108,8 @@ def draw(params: Params) -> Params:
   )
 
 
-def _make_tokens(values: dict[str, Array]) -> dict[str, Tokens]:
-  return {name: Tokens.of(x) for name, x in values.items()}
+def _make_tokens(values: dict[str, Array]) -> dict[str, TokenVectors]:
+  return {name: TokenVectors.of(x) for name, x in values.items()}
 
 
 def _make_step(forward: Forward) -> Callable[..., object]:

@@ -47,7 +47,7 @@ from mmjax.config import overrides
 from mmjax.errors import ConfigError
 from mmjax.evaluators import robustness
 from mmjax.models import fusing
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 _CONFIG = flags.DEFINE_string(
   'config',
@@ -231,7 +231,7 @@ def make_variants(
 
 
 def make_fusion(
-  name: str, most: int, tokens: Mapping[str, Tokens]
+  name: str, most: int, tokens: Mapping[str, TokenVectors]
 ) -> nn.Module:
   """The widest fusion that has at most `most` parameters, as of `fit_width`."""
   if name in fusion.DECISION_FUSIONS:
@@ -240,7 +240,7 @@ def make_fusion(
 
 
 def fit_width(
-  name: str, most: int, tokens: Mapping[str, Tokens]
+  name: str, most: int, tokens: Mapping[str, TokenVectors]
 ) -> dict[str, Any]:
   """Settings of a fusion of features or tokens with at most `most` parameters.
 
@@ -270,7 +270,7 @@ def fit_width(
 
 
 def make_settings(
-  name: str, width: int, tokens: Mapping[str, Tokens]
+  name: str, width: int, tokens: Mapping[str, TokenVectors]
 ) -> dict[str, Any]:
   """Settings of a fusion, in proportion to its width."""
   legal = fusion.FUSIONS[name].__dataclass_fields__
@@ -285,7 +285,9 @@ def make_settings(
   return {key: v for key, v in settings.items() if key in legal}
 
 
-def count_parameters(module: nn.Module, tokens: Mapping[str, Tokens]) -> int:
+def count_parameters(
+  module: nn.Module, tokens: Mapping[str, TokenVectors]
+) -> int:
   """Number of parameters of a fusion of tokens of these shapes."""
   shapes = jax.eval_shape(
     lambda tokens: module.init(jax.random.key(0), tokens, train=False),

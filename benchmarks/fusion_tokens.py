@@ -20,7 +20,7 @@ from mmjax.data import shapes_senses
 from mmjax.errors import ConfigError
 from mmjax.models import fusing
 from mmjax.training import experiment as experiments
-from mmjax.types import Array, Batch, Params, Tokens
+from mmjax.types import Array, Batch, Params, TokenVectors
 
 # The target beside the event.
 SUM = 'sum'
@@ -40,10 +40,10 @@ class KeptTokens(nn.Module):
   @nn.compact
   def __call__(
     self, values: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Tokens of values [B, N, D] and their mask [B, N]."""
     del train
-    return Tokens.of(values, mask)
+    return TokenVectors.of(values, mask)
 
 
 def read(

@@ -25,7 +25,7 @@ from mmjax.evaluators import robustness
 from mmjax.models import from_config, predict
 from mmjax.training import experiment as experiments
 from mmjax.training import program as programs
-from mmjax.types import Array, Batch, Params, Tokens
+from mmjax.types import Array, Batch, Params, TokenVectors
 
 # Programs that run once: optimising them would take longer than running them.
 _QUICK = {'xla_backend_optimization_level': 0}
@@ -56,7 +56,7 @@ class Data:
     """The model of the config."""
     return self.experiment.model
 
-  def encode_shapes(self) -> dict[str, Tokens]:
+  def encode_shapes(self) -> dict[str, TokenVectors]:
     """Shapes of what each encoder returns, of one or two examples."""
     key, batch = jax.random.key(0), self.experiment.init_batch
     alone = models.Multimodal(

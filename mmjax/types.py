@@ -62,7 +62,7 @@ AxisNames = str | tuple[str, ...]  # Of the mesh, for code of one device.
 
 
 @flax.struct.dataclass
-class Tokens:
+class TokenVectors:
   """What encoders and fusions return: vectors, no ids, their mask and summary.
 
   Attributes:
@@ -80,7 +80,7 @@ class Tokens:
   levels: Array | None = None
 
   @classmethod
-  def of(cls, values: Array, mask: Array | None = None) -> 'Tokens':
+  def of(cls, values: Array, mask: Array | None = None) -> 'TokenVectors':
     """Makes tokens of an array, for a fusion or a decoder in other code.
 
     Args:
@@ -88,7 +88,7 @@ class Tokens:
       mask: [B, N], True where a token is real; None means everywhere.
 
     Returns:
-      Tokens whose summary is the mean of the real ones.
+      Vectors whose summary is the mean of the real ones.
 
     Raises:
       ConfigError: for a mask of another shape.

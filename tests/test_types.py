@@ -6,22 +6,24 @@ import numpy as np
 
 from mmjax import tasks
 from mmjax.data import features
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 
 def test_tokens_go_through_jax():
-  tokens = Tokens(jnp.ones((2, 3, 5)), jnp.ones((2, 3), bool), jnp.ones((2, 5)))
+  tokens = TokenVectors(
+    jnp.ones((2, 3, 5)), jnp.ones((2, 3), bool), jnp.ones((2, 5))
+  )
   first = jax.jit(lambda t: jax.tree.map(lambda leaf: leaf[:1], t))(tokens)
-  assert isinstance(first, Tokens)
+  assert isinstance(first, TokenVectors)
   assert first.values.shape == (1, 3, 5)
   assert first.pooled.shape == (1, 5)
 
 
 def test_tokens_of_an_array_have_the_mean_of_the_real_ones():
   values = jnp.array([[[1.0, 5.0], [3.0, 7.0], [jnp.nan, 0.0]]])
-  tokens = Tokens.of(values, jnp.array([[True, True, False]]))
+  tokens = TokenVectors.of(values, jnp.array([[True, True, False]]))
   np.testing.assert_array_equal(tokens.pooled, [[2.0, 6.0]])
-  tokens = Tokens.of(jnp.ones((3, 2)))
+  tokens = TokenVectors.of(jnp.ones((3, 2)))
   assert tokens.values.shape == (3, 1, 2) and tokens.mask.all()
 
 

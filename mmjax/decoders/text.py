@@ -18,7 +18,7 @@ from mmjax.types import (
   Positive,
   Remat,
   Size,
-  Tokens,
+  TokenVectors,
 )
 
 
@@ -152,7 +152,7 @@ class TextDecoder(logits.LogitHead):
     self,
     tokens: Array,
     mask: Array | None = None,
-    context: Tokens | None = None,
+    context: TokenVectors | None = None,
     *,
     train: bool,
   ) -> Array | FactoredLogits:
@@ -187,7 +187,7 @@ class TextDecoder(logits.LogitHead):
     *,
     table_positions: Array | None = None,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Embeds a text; with `unimodal_depth`, also applies its first blocks.
 
     Args:
@@ -197,24 +197,24 @@ class TextDecoder(logits.LogitHead):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D]; pooled is the last real token.
+      TokenVectors: values [B, T, D]; pooled is the last real token.
     """
     if mask is None:
       mask = jnp.ones(tokens.shape[:2], bool)
     x = self._embed_at(tokens, table_positions)  # [B, T, D]
     x = self.embed_dropout(x, deterministic=not train)
     if not self.unimodal_depth:
-      return Tokens(x, mask, ops.last_token(x, mask))
+      return TokenVectors(x, mask, ops.last_token(x, mask))
     bias = self._compute_bias(mask)
     visible = mnn.Visible.of_keys(mask, causal=True, bias=bias)
     x, _ = self.unimodal_blocks(x, None, visible, train=train)
     pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
-    return Tokens(x, mask, pooled)
+    return TokenVectors(x, mask, pooled)
 
   def compute_features(
     self,
-    text: Tokens,
-    context: Tokens | None = None,
+    text: TokenVectors,
+    context: TokenVectors | None = None,
     *,
     positions: Array | None = None,
     prefix: Array | None = None,
@@ -284,7 +284,7 @@ class TextDecoder(logits.LogitHead):
     tokens: Array,
     cache: cache_lib.DecoderCache,
     mask: Array | None = None,
-    context: Tokens | None = None,
+    context: TokenVectors | None = None,
     *,
     positions: Array | None = None,
     prefix: Array | None = None,

@@ -1,4 +1,4 @@
-"""One modality in, `Tokens` out.
+"""One modality in, `TokenVectors` out.
 
 Shape letters are those of `mmjax.types`. A new encoder is a file of its own,
 and here its import and its row of `ENCODERS`.

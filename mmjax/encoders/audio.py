@@ -13,7 +13,7 @@ from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError, check_choice
 from mmjax.parallel import convolutions
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 _POSITIONS = ('learned', 'sincos', 'fixed', 'none')
 
@@ -81,7 +81,7 @@ class AudioTransformer(tower.Tower):
 
   def __call__(
     self, spectrogram: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes spectrograms.
 
     Args:
@@ -91,8 +91,8 @@ class AudioTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up,
-      then by `merged`, rounded down.
+      TokenVectors: values [B, N, D], N = F divided by each of `strides`,
+      rounded up, then by `merged`, rounded down.
 
     Raises:
       ConfigError: if N is more than `max_length`, or `positions` or `pooling`
@@ -101,7 +101,7 @@ class AudioTransformer(tower.Tower):
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
     mask = self._merge_mask(mask)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def mask_tokens(self, mask: Array) -> Array:
     """Which tokens [B, N] are real, of the mask [B, F] of frames."""
@@ -195,7 +195,7 @@ class SpectrogramTransformer(tower.Tower):
     *,
     visible: Array | None = None,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes spectrograms.
 
     Args:
@@ -209,7 +209,8 @@ class SpectrogramTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], the learned ones, then patches, low bands first.
+      TokenVectors: values [B, N, D], the learned ones, then patches, low bands
+      first.
 
     Raises:
       ConfigError: if M is not `num_bands`, F makes another number of patches
@@ -217,7 +218,7 @@ class SpectrogramTransformer(tower.Tower):
     """
     x, mask = self.embed(spectrogram, mask, visible=visible, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def cut(self, spectrogram: Array) -> tuple[Array, tuple[int, int]]:
     """Cuts [B, F, M]: values of patches [B, P, E], their rows and columns.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import convolutional
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 _GROUP_SIZE = 16
 
@@ -45,7 +45,7 @@ class AudioConvNet(nn.Module):
 
   def __call__(
     self, spectrogram: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes spectrograms.
 
     Args:
@@ -54,8 +54,8 @@ class AudioConvNet(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, N, D], N = F / 2^(blocks - 1), rounded up; real where
-      one of their frames is.
+      TokenVectors: values [B, N, D], N = F / 2^(blocks - 1), rounded up; real
+      where one of their frames is.
 
     Raises:
       ConfigError: if `norm` or `pooling` is unknown, or groups don't divide a
@@ -63,7 +63,7 @@ class AudioConvNet(nn.Module):
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x, mask = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, spectrogram: Array, mask: Array | None = None, *, train: bool

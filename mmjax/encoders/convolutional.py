@@ -10,7 +10,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
 from mmjax.parallel import convolutions, rules
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 NORMS = ('group', 'frozen_batch', 'none')
 
@@ -33,7 +33,7 @@ class Convolutional(nn.Module):
 
   def __call__(
     self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes images.
 
     Args:
@@ -42,8 +42,8 @@ class Convolutional(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, N, D], one for each cell of the last feature map, rows
-      first; pooled is their mean.
+      TokenVectors: values [B, N, D], one for each cell of the last feature map,
+      rows first; pooled is their mean.
 
     Raises:
       ConfigError: if the images are not [B, H, W, C] floats, or for a setting
@@ -57,7 +57,7 @@ class Convolutional(nn.Module):
     pooled = self.pool(x, mask, train=train)
     if self.positions:
       x = self.position_embedding(x, *rows_columns)
-    return Tokens(x, mask, pooled)
+    return TokenVectors(x, mask, pooled)
 
   def embed(
     self, images: Array, mask: Array | None = None, *, train: bool

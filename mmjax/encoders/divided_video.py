@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower, video
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class DividedVideoTransformer(tower.Tower):
@@ -66,7 +66,7 @@ class DividedVideoTransformer(tower.Tower):
 
   def __call__(
     self, videos: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes videos.
 
     Args:
@@ -76,8 +76,8 @@ class DividedVideoTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F * H * W / patch_size^2, frames first, then
-      rows, then columns.
+      TokenVectors: values [B, N, D], N = F * H * W / patch_size^2, frames
+      first, then rows, then columns.
 
     Raises:
       ConfigError: if videos are not floats, have another number of frames, or
@@ -86,7 +86,7 @@ class DividedVideoTransformer(tower.Tower):
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, videos: Array, mask: Array | None = None, *, train: bool

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax.encoders import frames, vit
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class FactorisedVideoTransformer(nn.Module):
@@ -84,7 +84,7 @@ class FactorisedVideoTransformer(nn.Module):
 
   def __call__(
     self, videos: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes videos.
 
     Args:
@@ -94,7 +94,7 @@ class FactorisedVideoTransformer(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F / tubelet_size.
+      TokenVectors: values [B, N, D], N = F / tubelet_size.
 
     Raises:
       ConfigError: if videos are not floats, tubelets don't fill them or are

@@ -12,7 +12,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Batch, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, Batch, DropRate, Remat, Size, TokenVectors
 
 
 @flax.struct.dataclass
@@ -98,7 +98,7 @@ class FlexibleViT(tower.Tower):
     mask: Array | None = None,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes images.
 
     Args:
@@ -107,7 +107,7 @@ class FlexibleViT(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D].
+      TokenVectors: values [B, N, D].
 
     Raises:
       ConfigError: if the pixels are not floats, or the patch size doesn't
@@ -115,7 +115,7 @@ class FlexibleViT(tower.Tower):
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self,

@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower, video
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class FrameEncoder(tower.Tower):
@@ -68,7 +68,7 @@ class FrameEncoder(tower.Tower):
 
   def __call__(
     self, videos: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes videos.
 
     Args:
@@ -78,7 +78,7 @@ class FrameEncoder(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F / tubelet_size.
+      TokenVectors: values [B, N, D], N = F / tubelet_size.
 
     Raises:
       ConfigError: if videos are not floats, tubelets don't fill them, N is more
@@ -87,7 +87,7 @@ class FrameEncoder(tower.Tower):
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, videos: Array, mask: Array | None = None, *, train: bool

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError, choose
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 _SPECTROGRAMS: dict[str, Callable[..., Array]] = {
   'log_mel': ops.log_mel,
@@ -48,7 +48,7 @@ class FromSamples(nn.Module):
 
   def __call__(
     self, samples: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes sounds.
 
     Args:
@@ -58,7 +58,7 @@ class FromSamples(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens of the encoder.
+      TokenVectors of the encoder.
 
     Raises:
       ConfigError: if `kind` is unknown, or there are too few samples.

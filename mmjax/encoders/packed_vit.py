@@ -15,7 +15,7 @@ from mmjax import ops
 from mmjax.encoders import flexible_vit
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
-from mmjax.types import Array, Positive, Remat, Size, Tokens
+from mmjax.types import Array, Positive, Remat, Size, TokenVectors
 
 
 class PackedViT(nn.Module):
@@ -76,7 +76,7 @@ class PackedViT(nn.Module):
     mask: Array | None = None,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes images of one size, or patches of one image a row.
 
     Args:
@@ -86,7 +86,7 @@ class PackedViT(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, E], as many as `grid` says.
+      TokenVectors: values [B, N, E], as many as `grid` says.
 
     Raises:
       ConfigError: if the images are not floats, H or W is not a whole number of
@@ -127,7 +127,7 @@ class PackedViT(nn.Module):
 
   def _encode_grids(
     self, images: flexible_vit.ImagePatches, mask: Array | None, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes patches that are in order of rows, those of a token apart."""
     real = images.mask if mask is None else images.mask & mask[:, None]
     side = self.merge_size
@@ -184,7 +184,7 @@ class PackedViT(nn.Module):
     windows: Array | None = None,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes patches of images of any sizes.
 
     Args:
@@ -197,7 +197,7 @@ class PackedViT(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, S / M, E]; pooled is their mean; levels are
+      TokenVectors: values [B, S / M, E]; pooled is their mean; levels are
       [n, B, S / M, E] with `level_layers`, else None.
 
     Raises:
@@ -256,7 +256,7 @@ class PackedViT(nn.Module):
     mask = segments[:, :: self.merge_size**2] > 0  # [B, S / M]
     pooled = mnn.pool('mean', x, mask)  # [B, E]
     self.sow('intermediates', 'pooled', pooled)
-    return Tokens(x, mask, pooled, jnp.stack(levels) if levels else None)
+    return TokenVectors(x, mask, pooled, jnp.stack(levels) if levels else None)
 
   def _join(self, x: Array) -> Array:
     """Joins the patches of each token: [B, S / M, M * D]."""

@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError, check_choice
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 _CHANNELS = ('independent', 'mixed')
 _EPSILON = 1e-5
@@ -89,7 +89,7 @@ class PatchedSeries(tower.Tower):
 
   def __call__(
     self, series: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes series.
 
     Args:
@@ -99,8 +99,9 @@ class PatchedSeries(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, C * N, D], all N patches of the first channel first,
-      with mixed channels [B, N, D]; N = ceil((T - patch_size) / stride) + 1.
+      TokenVectors: values [B, C * N, D], all N patches of the first channel
+      first, with mixed channels [B, N, D]; N = ceil((T - patch_size) / stride)
+      + 1.
 
     Raises:
       ConfigError: if N is more than `max_length`, a setting is unknown, or
@@ -110,7 +111,7 @@ class PatchedSeries(tower.Tower):
     x = self.stack(x, mask, train=train)
     mask = einops.repeat(mask, 'b n -> b (c n)', c=x.shape[1])
     x = einops.rearrange(x, 'b c n d -> b (c n) d')
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, series: Array, mask: Array | None = None, *, train: bool

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 _AXES = 3  # Of a position.
 
@@ -63,7 +63,7 @@ class PointNet(nn.Module):
 
   def __call__(
     self, points: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes sets of points.
 
     Args:
@@ -72,15 +72,15 @@ class PointNet(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, N, D], permuted as the points are; pooled, the largest
-      of each feature, doesn't depend on their order.
+      TokenVectors: values [B, N, D], permuted as the points are; pooled, the
+      largest of each feature, doesn't depend on their order.
 
     Raises:
       ConfigError: if points have fewer than 3 values, or `norm` is unknown.
     """
     x, mask = self.embed(points, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, points: Array, mask: Array | None = None, *, train: bool

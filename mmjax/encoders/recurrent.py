@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import check_choice
-from mmjax.types import Array, DropRate, Size, Tokens
+from mmjax.types import Array, DropRate, Size, TokenVectors
 
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
@@ -134,7 +134,7 @@ class Recurrent(RecurrentLayers):
 
   def __call__(
     self, tokens: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes token ids.
 
     Args:
@@ -143,14 +143,14 @@ class Recurrent(RecurrentLayers):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D].
+      TokenVectors: values [B, T, D].
 
     Raises:
       ConfigError: if `cell` or `pooling` is unknown.
     """
     x, mask = self.embed(tokens, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -194,7 +194,7 @@ class RecurrentSeries(RecurrentLayers):
 
   def __call__(
     self, series: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes series.
 
     Args:
@@ -203,14 +203,14 @@ class RecurrentSeries(RecurrentLayers):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D].
+      TokenVectors: values [B, T, D].
 
     Raises:
       ConfigError: if `cell` or `pooling` is unknown.
     """
     x, mask = self.embed(series, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, series: Array, mask: Array | None = None, *, train: bool

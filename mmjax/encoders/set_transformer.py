@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
-from mmjax.types import Array, DropRate, Size, Tokens
+from mmjax.types import Array, DropRate, Size, TokenVectors
 
 
 class SetTransformer(nn.Module):
@@ -59,7 +59,7 @@ class SetTransformer(nn.Module):
 
   def __call__(
     self, points: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes sets of points.
 
     Args:
@@ -68,7 +68,7 @@ class SetTransformer(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], permuted as the points are; pooled doesn't
+      TokenVectors: values [B, N, D], permuted as the points are; pooled doesn't
       depend on their order.
 
     Raises:
@@ -77,7 +77,7 @@ class SetTransformer(nn.Module):
     """
     x, mask = self.embed(points, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, points: Array, mask: Array | None = None, *, train: bool

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import rows as rows_lib
-from mmjax.types import Array, DropRate, Size, Tokens
+from mmjax.types import Array, DropRate, Size, TokenVectors
 
 
 class TableMlp(nn.Module):
@@ -51,7 +51,7 @@ class TableMlp(nn.Module):
     mask: rows_lib.Row | None = None,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes rows.
 
     Args:
@@ -63,7 +63,7 @@ class TableMlp(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, 1, D], masked where nothing of a row is known.
+      TokenVectors: values [B, 1, D], masked where nothing of a row is known.
 
     Raises:
       ConfigError: if `rows` have other keys, or their categories are not as
@@ -71,7 +71,7 @@ class TableMlp(nn.Module):
     """
     x, mask = self.embed(rows, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self,

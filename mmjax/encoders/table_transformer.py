@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.encoders import rows as rows_lib
 from mmjax.encoders import tower
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class TableTransformer(tower.Tower):
@@ -61,7 +61,7 @@ class TableTransformer(tower.Tower):
 
   def __call__(
     self, rows: rows_lib.Row, mask: rows_lib.Row | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes rows.
 
     Args:
@@ -73,7 +73,8 @@ class TableTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, 1 + F + C, D], the class token, numbers, categories.
+      TokenVectors: values [B, 1 + F + C, D], the class token, numbers,
+      categories.
 
     Raises:
       ConfigError: if `rows` have other keys, or their categories are not as
@@ -81,7 +82,7 @@ class TableTransformer(tower.Tower):
     """
     x, mask = self.embed(rows, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, rows: rows_lib.Row, mask: rows_lib.Row | None = None, *, train: bool

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.parallel import convolutions
-from mmjax.types import Array, DropRate, Size, Tokens
+from mmjax.types import Array, DropRate, Size, TokenVectors
 
 
 class TemporalConvNet(nn.Module):
@@ -44,7 +44,7 @@ class TemporalConvNet(nn.Module):
 
   def __call__(
     self, series: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes series, or spectrograms frame by frame.
 
     Args:
@@ -54,14 +54,14 @@ class TemporalConvNet(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D].
+      TokenVectors: values [B, T, D].
 
     Raises:
       ConfigError: if `pooling` is unknown.
     """
     x, mask = self.embed(series, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, series: Array, mask: Array | None = None, *, train: bool

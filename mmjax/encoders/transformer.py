@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class Transformer(tower.Tower):
@@ -114,11 +114,11 @@ class Transformer(tower.Tower):
     self,
     tokens: Array,
     mask: Array | None = None,
-    context: Tokens | None = None,
+    context: TokenVectors | None = None,
     segments: Array | None = None,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes token ids.
 
     Args:
@@ -130,7 +130,7 @@ class Transformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D].
+      TokenVectors: values [B, T, D].
 
     Raises:
       ConfigError: for ids and lengths as `mmjax.nn.TokenEmbedding` does, if a
@@ -139,7 +139,7 @@ class Transformer(tower.Tower):
     """
     x, mask = self.embed(tokens, mask, segments, train=train)
     x = self.stack(x, mask, context, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self,
@@ -182,7 +182,7 @@ class Transformer(tower.Tower):
     self,
     x: Array,
     mask: Array,
-    context: Tokens | None = None,
+    context: TokenVectors | None = None,
     *,
     train: bool,
   ) -> Array:

@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, TokenVectors
 
 
 class VideoTransformer(tower.Tower):
@@ -76,7 +76,7 @@ class VideoTransformer(tower.Tower):
 
   def __call__(
     self, videos: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes videos.
 
     Args:
@@ -87,7 +87,8 @@ class VideoTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = F * H * W / (tubelet_size * patch_size^2).
+      TokenVectors: values [B, N, D], N = F * H * W / (tubelet_size *
+      patch_size^2).
 
     Raises:
       ConfigError: if videos are not floats, have another number of frames, or
@@ -95,7 +96,7 @@ class VideoTransformer(tower.Tower):
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self, videos: Array, mask: Array | None = None, *, train: bool

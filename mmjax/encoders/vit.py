@@ -13,7 +13,7 @@ from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
 from mmjax.nn import quantized
-from mmjax.types import Array, DropRate, LayerIndex, Remat, Size, Tokens
+from mmjax.types import Array, DropRate, LayerIndex, Remat, Size, TokenVectors
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
 _RESIZES = ('bicubic', 'bicubic_antialiased')
@@ -113,7 +113,7 @@ class ViT(tower.Tower):
     masked: Array | None = None,
     visible: Array | None = None,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes images.
 
     Args:
@@ -126,7 +126,7 @@ class ViT(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = P or K (+ 1 + registers), where P is
+      TokenVectors: values [B, N, D], N = P or K (+ 1 + registers), where P is
       H * W / patch_size^2; those of visible patches in the order of `visible`.
 
     Raises:
@@ -139,7 +139,7 @@ class ViT(tower.Tower):
       images, mask, masked=masked, visible=visible, train=train
     )
     x = self.stack(x, mask, train=train)
-    return Tokens(x, mask, self.pool(x, mask, train=train))
+    return TokenVectors(x, mask, self.pool(x, mask, train=train))
 
   def embed(
     self,

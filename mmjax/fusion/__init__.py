@@ -1,4 +1,4 @@
-"""Several `Tokens` in, one `Tokens` out.
+"""Several `TokenVectors` in, one `TokenVectors` out.
 
 Shape letters are those of `mmjax.types`.
 """

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
 from mmjax.fusion import features, modalities
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 SPACES = ('probabilities', 'outputs')
 
@@ -34,7 +34,9 @@ class DecisionFusion(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses outputs, in the order of the modalities' names.
 
     Args:
@@ -43,7 +45,8 @@ class DecisionFusion(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: one token [B, 1, C] float32, and the same vector as `pooled`.
+      TokenVectors: one token [B, 1, C] float32, and the same vector as
+      `pooled`.
 
     Raises:
       ConfigError: if there is no modality, or they have different C.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.fusion import modalities
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 
 class FeatureFusion(nn.Module):
@@ -32,7 +32,9 @@ class FeatureFusion(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -40,8 +42,8 @@ class FeatureFusion(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: one token [B, 1, D], real where an example has any modality, and
-      the same vector as `pooled`.
+      TokenVectors: one token [B, 1, D], real where an example has any modality,
+      and the same vector as `pooled`.
 
     Raises:
       ConfigError: if there are fewer modalities than the method needs.
@@ -183,7 +185,9 @@ class FiLM(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities.
 
     Args:
@@ -191,7 +195,7 @@ class FiLM(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, N_query, D].
+      TokenVectors: values [B, N_query, D].
 
     Raises:
       ConfigError: if the modulated modality, or any other, is missing.
@@ -210,7 +214,7 @@ class FiLM(nn.Module):
       both += ops.zero_masked(added, modalities.is_present(others[name]))
     gamma, beta = jnp.split(both[:, None], 2, axis=-1)  # [B, 1, D]
     x = ops.zero_masked((1 + gamma) * x + beta, query.mask)
-    return Tokens(x, query.mask, mnn.pool(self.pooling, x, query.mask))
+    return TokenVectors(x, query.mask, mnn.pool(self.pooling, x, query.mask))
 
   def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
     """0 for the modulated modality, whose tokens are the result; else None."""
@@ -239,7 +243,9 @@ class AttentionFusion(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -247,7 +253,7 @@ class AttentionFusion(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: one token [B, 1, D], and the same vector as `pooled`.
+      TokenVectors: one token [B, 1, D], and the same vector as `pooled`.
 
     Raises:
       ConfigError: if there is no modality.

@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import check_choice
 from mmjax.fusion import modalities
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 GATES = ('softmax', 'scalar', 'sigmoid')
 
@@ -43,7 +43,9 @@ class Concat(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -51,7 +53,8 @@ class Concat(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, sum of N_m, D]; pooled is the mean of real tokens.
+      TokenVectors: values [B, sum of N_m, D]; pooled is the mean of real
+      tokens.
 
     Raises:
       ConfigError: if there is no modality.
@@ -68,7 +71,7 @@ class Concat(nn.Module):
       name='blocks',
     )(joint.values, visible=mnn.Visible.of_keys(joint.mask), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
-    return Tokens(x, joint.mask, ops.mean_tokens(x, joint.mask))
+    return TokenVectors(x, joint.mask, ops.mean_tokens(x, joint.mask))
 
   locate = staticmethod(modalities.locate)
 
@@ -106,7 +109,9 @@ class CrossAttention(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities.
 
     Args:
@@ -114,7 +119,7 @@ class CrossAttention(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N_query, D].
+      TokenVectors: values [B, N_query, D].
 
     Raises:
       ConfigError: if the querying modality, or any other, is missing.
@@ -142,7 +147,7 @@ class CrossAttention(nn.Module):
       train=train,
     )
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
-    return Tokens(x, query.mask, mnn.pool(self.pooling, x, query.mask))
+    return TokenVectors(x, query.mask, mnn.pool(self.pooling, x, query.mask))
 
   def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
     """0 for the querying modality, whose tokens are the result; else None."""
@@ -174,7 +179,9 @@ class Gated(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -182,7 +189,7 @@ class Gated(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, sum of N_m, D].
+      TokenVectors: values [B, sum of N_m, D].
 
     Raises:
       ConfigError: if there is no modality, or `gates` is unknown.
@@ -215,7 +222,7 @@ class Gated(nn.Module):
       axis=1,
     )  # [B, sum of N_m, D]
     values = joint.values * scale
-    return Tokens(values, joint.mask, jnp.sum(gates * projected, axis=1))
+    return TokenVectors(values, joint.mask, jnp.sum(gates * projected, axis=1))
 
   def _compute_gates(self, pooled: Sequence[Array], present: Array) -> Array:
     """Gates [B, m, D] from all summaries; 0 of an absent modality."""

@@ -11,11 +11,11 @@ import numpy as np
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 
 def sort_names(
-  tokens: Mapping[str, Tokens], minimum: int = 1, method: str = 'fusion'
+  tokens: Mapping[str, TokenVectors], minimum: int = 1, method: str = 'fusion'
 ) -> list[str]:
   """Names of the modalities, sorted, so that their order changes nothing.
 
@@ -39,8 +39,8 @@ def sort_names(
 
 
 def split_query(
-  tokens: Mapping[str, Tokens], query: str, method: str
-) -> tuple[Tokens, dict[str, Tokens]]:
+  tokens: Mapping[str, TokenVectors], query: str, method: str
+) -> tuple[TokenVectors, dict[str, TokenVectors]]:
   """The querying modality, and the others.
 
   Args:
@@ -63,18 +63,18 @@ def split_query(
   return tokens[query], others
 
 
-def _check(tokens: Mapping[str, Tokens]) -> None:
-  """Refuses what is not a dict of `Tokens` of the same examples."""
+def _check(tokens: Mapping[str, TokenVectors]) -> None:
+  """Refuses what is not a dict of `TokenVectors` of the same examples."""
   if not isinstance(tokens, Mapping):
     raise ConfigError(
-      f'a fusion got {_describe(tokens)}; pass a dict of Tokens by '
-      "modality, such as {'image': Tokens.of(array)}"
+      f'a fusion got {_describe(tokens)}; pass a dict of TokenVectors by '
+      "modality, such as {'image': TokenVectors.of(array)}"
     )
   for name, one in tokens.items():
-    if not isinstance(one, Tokens):
+    if not isinstance(one, TokenVectors):
       raise ConfigError(
         f'a fusion got {name!r} as {_describe(one)}; pass '
-        'mmjax.types.Tokens.of(array)'
+        'mmjax.types.TokenVectors.of(array)'
       )
   sizes = {name: len(one.mask) for name, one in tokens.items()}
   if len(set(sizes.values())) > 1:
@@ -92,26 +92,28 @@ def _describe(value: Any) -> str:
   return f'a {type(value).__name__}'
 
 
-def is_present(tokens: Tokens) -> Array:
+def is_present(tokens: TokenVectors) -> Array:
   """Which examples have the modality, bool [B]."""
   return tokens.mask.any(axis=1)
 
 
-def stack_presence(tokens: Mapping[str, Tokens], names: Sequence[str]) -> Array:
+def stack_presence(
+  tokens: Mapping[str, TokenVectors], names: Sequence[str]
+) -> Array:
   """Which examples have which modality, bool [B, m]."""
   return jnp.stack([is_present(tokens[name]) for name in names], axis=1)
 
 
-def get_summaries(tokens: Mapping[str, Tokens]) -> dict[str, Array]:
+def get_summaries(tokens: Mapping[str, TokenVectors]) -> dict[str, Array]:
   """Pooled vectors [B, D_m] by modality, zeros where it is absent."""
   return {
     name: ops.zero_masked(t.pooled, is_present(t)) for name, t in tokens.items()
   }
 
 
-def make_single(vector: Array, present: Array) -> Tokens:
+def make_single(vector: Array, present: Array) -> TokenVectors:
   """A vector an example [B, D] as one token, where `present` [B]."""
-  return Tokens(vector[:, None], present[:, None], vector)
+  return TokenVectors(vector[:, None], present[:, None], vector)
 
 
 def make_projection(
@@ -135,8 +137,8 @@ def make_projection(
 
 
 def join(
-  module: nn.Module, tokens: Mapping[str, Tokens], width: int, dtype: Any
-) -> Tokens:
+  module: nn.Module, tokens: Mapping[str, TokenVectors], width: int, dtype: Any
+) -> TokenVectors:
   """Projects and marks each modality, and joins them along N.
 
   Called inside a compact method of `module`, which owns the parameters.
@@ -148,7 +150,7 @@ def join(
     dtype: dtype of the computation.
 
   Returns:
-    Tokens: values [B, sum of N_m, D], zeros where masked.
+    TokenVectors: values [B, sum of N_m, D], zeros where masked.
   """
   parts = [
     mark(module, name, tokens[name], width, dtype)
@@ -156,12 +158,12 @@ def join(
   ]
   values = jnp.concatenate([p.values for p in parts], axis=1)
   mask = jnp.concatenate([p.mask for p in parts], axis=1)  # [B, sum of N_m]
-  return Tokens(values, mask, ops.mean_tokens(values, mask))
+  return TokenVectors(values, mask, ops.mean_tokens(values, mask))
 
 
 def mark(
-  module: nn.Module, name: str, tokens: Tokens, width: int, dtype: Any
-) -> Tokens:
+  module: nn.Module, name: str, tokens: TokenVectors, width: int, dtype: Any
+) -> TokenVectors:
   """Projects a modality's tokens to `width`, and adds a learned vector.
 
   Called inside a compact method of `module`, which owns the parameters.
@@ -178,7 +180,7 @@ def mark(
     jnp.float32,
   )
   x = ops.zero_masked(x + vector[None, None].astype(dtype), tokens.mask)
-  return Tokens(x, tokens.mask, ops.mean_tokens(x, tokens.mask))
+  return TokenVectors(x, tokens.mask, ops.mean_tokens(x, tokens.mask))
 
 
 def locate(lengths: Mapping[str, int], name: str) -> int | None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.fusion import modalities
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 
 class GatedCrossAttention(nn.Module):
@@ -44,7 +44,9 @@ class GatedCrossAttention(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities.
 
     Args:
@@ -52,7 +54,7 @@ class GatedCrossAttention(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N_query, D].
+      TokenVectors: values [B, N_query, D].
 
     Raises:
       ConfigError: if the querying modality, or any other, is missing.
@@ -78,10 +80,10 @@ class GatedCrossAttention(nn.Module):
         name=f'layers_{i}',
       )(x, visible=mnn.Visible(query.mask[:, None]), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
-    return Tokens(x, query.mask, mnn.pool(self.pooling, x, query.mask))
+    return TokenVectors(x, query.mask, mnn.pool(self.pooling, x, query.mask))
 
   def _add_gated(
-    self, x: Array, context: Tokens, index: int, *, train: bool
+    self, x: Array, context: TokenVectors, index: int, *, train: bool
   ) -> Array:
     """Adds gated cross-attention and a gated MLP to [B, N, D]."""
     y = self._normalise(f'cross_norm_{index}', x)
@@ -140,7 +142,9 @@ class SoftPrefix(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -148,8 +152,8 @@ class SoftPrefix(nn.Module):
       train: unused, as there is no dropout.
 
     Returns:
-      Tokens: values [B, number * (m - 1) + N_query, D]; pooled is the mean of
-      the real ones.
+      TokenVectors: values [B, number * (m - 1) + N_query, D]; pooled is the
+      mean of the real ones.
 
     Raises:
       ConfigError: if the modality, or any other, is missing.
@@ -170,7 +174,7 @@ class SoftPrefix(nn.Module):
     )
     mask = jnp.concatenate([*masks, query.mask], axis=1)
     x = ops.zero_masked(jnp.concatenate([*values, x], axis=1), mask)
-    return Tokens(x, mask, ops.mean_tokens(x, mask))
+    return TokenVectors(x, mask, ops.mean_tokens(x, mask))
 
   def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
     """Where the tokens of the modality with the prefix begin; else None."""

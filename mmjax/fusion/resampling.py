@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.fusion import modalities
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 
 class _Summing(nn.Module):
@@ -39,7 +39,9 @@ class _Summing(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -47,7 +49,7 @@ class _Summing(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, Q, D]; pooled is their mean.
+      TokenVectors: values [B, Q, D]; pooled is their mean.
 
     Raises:
       ConfigError: if there is no modality.
@@ -56,7 +58,7 @@ class _Summing(nn.Module):
     x = self.sum_up(joint.values, joint.mask, train=train)  # [B, Q, D]
     present = joint.mask.any(axis=1, keepdims=True)
     mask = jnp.broadcast_to(present, x.shape[:2])
-    return Tokens(x, mask, ops.mean_tokens(x, mask))
+    return TokenVectors(x, mask, ops.mean_tokens(x, mask))
 
   def sum_up(self, values: Array, mask: Array, *, train: bool) -> Array:
     """Sums up [B, N, D], mask [B, N], in [B, Q, D]."""

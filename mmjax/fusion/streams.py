@@ -10,7 +10,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.fusion import modalities
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 
 class _Streams(nn.Module):
@@ -38,7 +38,9 @@ class _Streams(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Mapping[str, Tokens], *, train: bool) -> Tokens:
+  def __call__(
+    self, tokens: Mapping[str, TokenVectors], *, train: bool
+  ) -> TokenVectors:
     """Fuses modalities, in the order of their names.
 
     Args:
@@ -46,8 +48,8 @@ class _Streams(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, sum of N_m, D]; pooled is the mean of the modalities'
-      means, over those that are present.
+      TokenVectors: values [B, sum of N_m, D]; pooled is the mean of the
+      modalities' means, over those that are present.
 
     Raises:
       ConfigError: if there is one modality.
@@ -68,7 +70,7 @@ class _Streams(nn.Module):
       [ops.mean_tokens(values[n], streams[n].mask) for n in names], axis=1
     )  # [B, m, D]
     present = modalities.stack_presence(tokens, names)
-    return Tokens(
+    return TokenVectors(
       jnp.concatenate([values[n] for n in names], axis=1),
       jnp.concatenate([streams[n].mask for n in names], axis=1),
       ops.mean_tokens(means, present),

@@ -10,7 +10,7 @@ from mmjax import encoders
 from mmjax.errors import ConfigError
 from mmjax.models import interleaved_inputs as inputs
 from mmjax.models import vision_language
-from mmjax.types import Array, Batch, Outputs, Size, Tokens
+from mmjax.types import Array, Batch, Outputs, Size, TokenVectors
 
 
 class InterleavedAudioLanguage(
@@ -66,7 +66,7 @@ class InterleavedAudioLanguage(
 
   def encode_sounds(
     self, spectrogram: Array, spectrogram_mask: Array, *, train: bool = False
-  ) -> Tokens:
+  ) -> TokenVectors:
     """The tokens of all sounds of a text, those of padding last.
 
     Args:
@@ -75,7 +75,8 @@ class InterleavedAudioLanguage(
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, n * N, D], of which those that `mask` says are real.
+      TokenVectors: values [B, n * N, D], of which those that `mask` says are
+      real.
     """
     batch, number = spectrogram.shape[:2]
     frames = spectrogram_mask.reshape(batch * number, -1)
@@ -84,7 +85,7 @@ class InterleavedAudioLanguage(
 
   def encode_samples(
     self, samples: Array, mask: Array, *, train: bool = False
-  ) -> Tokens:
+  ) -> TokenVectors:
     """The same of samples.
 
     Args:
@@ -106,7 +107,7 @@ class InterleavedAudioLanguage(
     batch: int,
     *,
     train: bool,
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes spectrograms [B * n, F, M] as tokens [B, n * N, D].
 
     Args:
@@ -131,14 +132,16 @@ class InterleavedAudioLanguage(
     order = jnp.argsort(~mask, axis=1, stable=True)
     values = jnp.take_along_axis(values, order[:, :, None], axis=1)
     mask = jnp.take_along_axis(mask, order, axis=1)
-    return Tokens(values, mask, values[:, 0])
+    return TokenVectors(values, mask, values[:, 0])
 
   def _select(self, batch: Batch, name: str = '') -> dict[str, Any]:
     chosen = super()._select(batch, name)
     sounds = () if name else self.input_sounds
     return chosen | inputs.select_sounds(batch, sounds)
 
-  def _encode_inserted(self, batch: Batch, *, train: bool) -> Tokens | None:
+  def _encode_inserted(
+    self, batch: Batch, *, train: bool
+  ) -> TokenVectors | None:
     for encode, *names in (
       (self.encode_samples, 'samples', 'samples_mask'),
       (self.encode_sounds, 'spectrogram', 'spectrogram_mask'),

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, Batch, Outputs, Positive, Tokens
+from mmjax.types import Array, Batch, Outputs, Positive, TokenVectors
 
 
 class Classifier(nn.Module):
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      `tokens` Tokens, and `class_logits` [B, C] float32.
+      `tokens` TokenVectors, and `class_logits` [B, C] float32.
     """
     mask = batch.get(f'{self.modality}_mask')
     tokens = self.encoder(batch[self.modality], mask, train=train)
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
 
   def encode(
     self, inputs: Array, mask: Array | None = None, *, train: bool = False
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes B examples of the modality."""
     return self.encoder(inputs, mask, train=train)
 
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
     """Logits [B, C] float32 of B examples of the modality."""
     return self._classify(self.encode(inputs))
 
-  def _classify(self, tokens: Tokens) -> Array:
+  def _classify(self, tokens: TokenVectors) -> Array:
     x = tokens.pooled  # [B, D]
     if self.patches_from is not None:
       start = self.patches_from

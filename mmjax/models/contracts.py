@@ -14,7 +14,7 @@ import flax.linen as nn
 
 from mmjax import encoders
 from mmjax.errors import ConfigError
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 PAGE = 'docs/bring_your_own.md'
 _SECTION = f'({PAGE}#parts-and-a-model)'
@@ -127,7 +127,7 @@ def _check_call(cls: type, place: str, kind: str) -> None:
   """Refuses a class whose `__call__` takes other arguments."""
   call, args = {
     'model': ('model(batch, train=...)', 2),
-    'fusion': ('fusion({name: Tokens}, train=...)', 2),
+    'fusion': ('fusion({name: TokenVectors}, train=...)', 2),
     'encoder': ('encoder(inputs, mask, train=...)', 3),
   }[kind]
   where = f'{place}: {cls.__name__}.__call__'
@@ -141,16 +141,16 @@ def _check_result(result: Any, cls: type, place: str, kind: str) -> None:
     is_right = isinstance(result, Mapping)
   else:
     wanted = (
-      f'{"a" if kind == "fusion" else "an"} {kind} returns mmjax.types.Tokens('
-      'values [B, N, D], mask [B, N], pooled [B, D])'
+      f'{"a" if kind == "fusion" else "an"} {kind} returns '
+      'mmjax.types.TokenVectors(values [B, N, D], mask [B, N], pooled [B, D])'
     )
-    is_right = isinstance(result, Tokens)
+    is_right = isinstance(result, TokenVectors)
   got = describe(result)
-  if isinstance(result, Tokens):
+  if isinstance(result, TokenVectors):
     arrays = result.values, result.mask, result.pooled
     values, mask, pooled = (tuple(x.shape) for x in arrays)
     is_right &= mask == values[:-1] and pooled[:-1] == values[:-2]
-    got = f'Tokens of the shapes {values}, {mask}, {pooled}'
+    got = f'TokenVectors of the shapes {values}, {mask}, {pooled}'
   if not is_right:
     raise ContractError(
       f'{place}: {cls.__name__} returned {got}, but {wanted} {_SECTION}'

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax.errors import ConfigError, choose
 from mmjax.models import dual_encoder, generation, questions
-from mmjax.types import Array, Batch, Outputs, Positive, Size, Tokens
+from mmjax.types import Array, Batch, Outputs, Positive, Size, TokenVectors
 
 
 class ContrastiveCaptioner(generation.TextGenerator):
@@ -93,7 +93,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
       )
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
-      start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
+      start = TokenVectors(text.values[:, :-1], text.mask[:, :-1], text.pooled)
       features = self.decoder.compute_features(
         start, image, train=train
       )  # [B, T-1, D]
@@ -133,14 +133,14 @@ class ContrastiveCaptioner(generation.TextGenerator):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The image, and the start of a text."""
     del text_kind  # There is one.
     context = self._encode_image(batch, train=False)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
 
-  def _encode_image(self, batch: Batch, *, train: bool) -> Tokens:
+  def _encode_image(self, batch: Batch, *, train: bool) -> TokenVectors:
     if 'image' not in batch:
       if 'question' not in batch:
         raise ConfigError(
@@ -149,7 +149,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
         )
       # One absent token: cross-attention needs a context.
       size, width = batch['question'].shape[0], self.decoder.width
-      return Tokens(
+      return TokenVectors(
         jnp.zeros((size, 1, width), self.dtype),
         jnp.zeros((size, 1), bool),
         jnp.zeros((size, width), self.dtype),
@@ -157,7 +157,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
     return self.image(*encoders.get_array_and_mask(batch), train=train)
 
   def _answer(
-    self, image: Tokens, batch: Batch, *, train: bool = False
+    self, image: TokenVectors, batch: Batch, *, train: bool = False
   ) -> Array:
     question = self.decoder.encode_text(
       questions.flatten(batch['question']),

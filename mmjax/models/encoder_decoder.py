@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mmjax import encoders
 from mmjax.errors import ConfigError
 from mmjax.models import fusing, generation, questions
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, TokenVectors
 
 
 class EncoderDecoder(generation.TextGenerator):
@@ -102,13 +102,15 @@ class EncoderDecoder(generation.TextGenerator):
         )
     return out
 
-  def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
+  def encode_image(
+    self, batch: Batch, *, train: bool = False
+  ) -> TokenVectors | None:
     """The image's tokens [B, N, D]; None if the batch has no images."""
     if 'image' not in batch:
       return None
     return self.image(*encoders.get_array_and_mask(batch), train=train)
 
-  def fuse_question(self, batch: Batch, *, train: bool = False) -> Tokens:
+  def fuse_question(self, batch: Batch, *, train: bool = False) -> TokenVectors:
     """The question's tokens, fused with the image's."""
     image = self.encode_image(batch, train=train)
     return self._fuse(image, batch, train=train)
@@ -119,7 +121,7 @@ class EncoderDecoder(generation.TextGenerator):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
@@ -138,7 +140,9 @@ class EncoderDecoder(generation.TextGenerator):
     start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
-  def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
+  def _fuse(
+    self, image: TokenVectors | None, batch: Batch, *, train: bool
+  ) -> TokenVectors:
     """One row per question, [B] or [B * n]."""
     ids = questions.flatten(batch['question'])
     mask = questions.flatten(batch['question_mask'])
@@ -150,7 +154,7 @@ class EncoderDecoder(generation.TextGenerator):
     if image is None:
       # One absent token stands for the image, so that any fusion works.
       shape = (*question.pooled.shape[:1], 1, question.pooled.shape[-1])
-      image = Tokens(
+      image = TokenVectors(
         jnp.zeros(shape, question.values.dtype),
         jnp.zeros(shape[:2], bool),
         jnp.zeros_like(question.pooled),
@@ -159,5 +163,5 @@ class EncoderDecoder(generation.TextGenerator):
       image = questions.repeat_for(image, batch['question'])
     return self.fusion({'image': image, 'question': question}, train=train)
 
-  def _classify(self, fused: Tokens) -> Array:
+  def _classify(self, fused: TokenVectors) -> Array:
     return self.classifier(fused.pooled).astype(jnp.float32)

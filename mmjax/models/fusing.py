@@ -12,7 +12,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import recurrent
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, Tokens
+from mmjax.types import Array, DropRate, TokenVectors
 
 INPUT, OUTPUT = 'input', 'output'
 # Name of what was fused at an earlier depth, among the modalities of a later
@@ -20,9 +20,9 @@ INPUT, OUTPUT = 'input', 'output'
 FUSED = 'fused'
 # A depth at which encoders are fused: a number of blocks, or `OUTPUT`.
 Depth = int | str
-ByDepth = Mapping[Depth, Mapping[str, Tokens]]
+ByDepth = Mapping[Depth, Mapping[str, TokenVectors]]
 # Mixed tokens, or by encoder those that a decision-level fusion decides on.
-Fused = Tokens | Mapping[str, Tokens]
+Fused = TokenVectors | Mapping[str, TokenVectors]
 
 
 def decides(fusion: nn.Module | None) -> bool:
@@ -136,7 +136,7 @@ def encode_at(
   mask: Any,
   *,
   train: bool,
-) -> dict[Depth, Tokens]:
+) -> dict[Depth, TokenVectors]:
   """An encoder's tokens after some of its blocks, and its result.
 
   Encoders need no argument for this: an interceptor of Linen keeps what their
@@ -154,8 +154,8 @@ def encode_at(
     train: whether dropout is on.
 
   Returns:
-    Tokens by depth; the result is always there, as 'output'. Those of a hidden
-    depth are summarised by their mean.
+    TokenVectors by depth; the result is always there, as 'output'. Those of a
+    hidden depth are summarised by their mean.
 
   Raises:
     ConfigError: if the encoder has no such depth.
@@ -232,14 +232,14 @@ def _check_depth(name: str, depth: int, number: int) -> None:
     )
 
 
-def _make_tokens(x: Array, mask: Array) -> Tokens:
+def _make_tokens(x: Array, mask: Array) -> TokenVectors:
   """Tokens [B, N, D] of hidden values, by the mask [B, M] of the result."""
   if x.ndim == 4:  # A feature map [B, r, c, D].
     x = einops.rearrange(x, 'b r c d -> b (r c) d')
     mask = jnp.broadcast_to(mask.any(axis=1, keepdims=True), x.shape[:2])
   else:  # [B, N, D], or [B * C, N, D] of C series.
     x = x.reshape(*mask.shape, x.shape[-1])
-  return Tokens(ops.zero_masked(x, mask), mask, ops.mean_tokens(x, mask))
+  return TokenVectors(ops.zero_masked(x, mask), mask, ops.mean_tokens(x, mask))
 
 
 class Absence(nn.Module):
@@ -262,8 +262,8 @@ class Absence(nn.Module):
 
   @nn.compact
   def __call__(
-    self, at_depths: Sequence[Mapping[str, Tokens]], *, train: bool
-  ) -> list[dict[str, Tokens]]:
+    self, at_depths: Sequence[Mapping[str, TokenVectors]], *, train: bool
+  ) -> list[dict[str, TokenVectors]]:
     """Changes tokens of the same examples, alike at all depths.
 
     Args:
@@ -283,7 +283,7 @@ class Absence(nn.Module):
       out.append(changed)
     return out
 
-  def _sample_kept(self, tokens: Mapping[str, Tokens]) -> Array:
+  def _sample_kept(self, tokens: Mapping[str, TokenVectors]) -> Array:
     """Which modalities are kept, [B, m]: all where none would be left."""
     present = jnp.stack(
       [tokens[name].mask.any(axis=1) for name in sorted(tokens)], axis=1
@@ -293,7 +293,7 @@ class Absence(nn.Module):
     )
     return kept | ~(kept & present).any(axis=1, keepdims=True)
 
-  def _fill(self, name: str, tokens: Tokens) -> Tokens:
+  def _fill(self, name: str, tokens: TokenVectors) -> TokenVectors:
     """Puts a learned vector in the first place of an absent modality."""
     vector = self.param(
       name,
@@ -305,4 +305,4 @@ class Absence(nn.Module):
     first = (jnp.arange(tokens.mask.shape[1]) == 0)[None] & absent[:, None]
     values = jnp.where(first[:, :, None], vector[None, None], tokens.values)
     pooled = jnp.where(absent[:, None], vector[None], tokens.pooled)
-    return Tokens(values, tokens.mask | first, pooled)
+    return TokenVectors(values, tokens.mask | first, pooled)

@@ -11,7 +11,7 @@ from mmjax import decoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.types import Array, Batch, Tokens
+from mmjax.types import Array, Batch, TokenVectors
 
 # Bytes of the decoders whose layers are unrolled for a loop of decode steps: of
 # smaller ones copies take no time, of larger ones too much memory.
@@ -40,7 +40,7 @@ class TextGenerator(nn.Module):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens | None, Array, Array]:
+  ) -> tuple[TokenVectors | None, Array, Array]:
     """Encodes what texts attend to, and finds the ids that they begin with.
 
     Args:

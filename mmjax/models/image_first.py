@@ -9,7 +9,7 @@ from mmjax import decoders, encoders
 from mmjax.errors import ConfigError
 from mmjax.models import generation, questions, vision_language
 from mmjax.ops import packing
-from mmjax.types import Array, Batch, FactoredLogits, Outputs, Tokens
+from mmjax.types import Array, Batch, FactoredLogits, Outputs, TokenVectors
 
 
 class ImageFirstVisionLanguage(vision_language.VisionLanguage):
@@ -87,7 +87,9 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       )
     return out
 
-  def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
+  def encode_image(
+    self, batch: Batch, *, train: bool = False
+  ) -> TokenVectors | None:
     """The image's tokens [B, N, D]; None if the batch has no images."""
     if 'image' not in batch:
       return None
@@ -104,7 +106,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     mask = image.mask & mask[:, None]  # [B, N]
     # The values of an absent image may be anything.
     values = jnp.where(mask[:, :, None], image.values, 0)
-    return Tokens(values, mask, image.pooled)
+    return TokenVectors(values, mask, image.pooled)
 
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
@@ -132,7 +134,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens of image and question, and the start of a text."""
     before = self._embed_prompt(batch, text_kind, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
@@ -140,8 +142,8 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return context, *start
 
   def _embed_prompt(
-    self, batch: Batch, text_kind: str, image: Tokens | None
-  ) -> Tokens:
+    self, batch: Batch, text_kind: str, image: TokenVectors | None
+  ) -> TokenVectors:
     """Embeds what stands before a caption or an answer."""
     if text_kind == 'caption' and image is None:
       raise ConfigError('a caption needs an image; the batch has none')
@@ -150,8 +152,8 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return self._join_question(image, batch if text_kind == 'answer' else None)
 
   def _join_question(
-    self, image: Tokens | None, batch: Batch | None = None
-  ) -> Tokens:
+    self, image: TokenVectors | None, batch: Batch | None = None
+  ) -> TokenVectors:
     """Joins an image and, from a batch with one, the question: [B, N + Q, D].
 
     An encoder always gets a text behind the image: without a question an empty
@@ -166,12 +168,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     mask = questions.flatten(batch['question_mask'])
     words = self.decoder.embed(jnp.where(mask, ids, 0))  # [B * n, Q, D]
     if image is None:
-      return Tokens(words, mask, words[:, 0])
+      return TokenVectors(words, mask, words[:, 0])
     image = questions.repeat_for(image, batch['question'])
     return _join(image, words, mask)
 
   def _find_grid(
-    self, batch: Batch, image: Tokens | None
+    self, batch: Batch, image: TokenVectors | None
   ) -> packing.Grid | None:
     """The image's grid, if its tokens have rotary rows and columns."""
     rope = (self.decoder.block or {}).get('rope') or {}
@@ -184,7 +186,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
 
   def _predict(
     self,
-    before: Tokens,
+    before: TokenVectors,
     grid: packing.Grid | None,
     ids: Array,
     mask: Array,
@@ -231,10 +233,10 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return mask & (jnp.arange(mask.shape[1])[None] < number)
 
 
-def _join(before: Tokens, words: Array, mask: Array) -> Tokens:
+def _join(before: TokenVectors, words: Array, mask: Array) -> TokenVectors:
   """Joins tokens [B, N, D] and words [B, T, D] as [B, N + T, D]."""
   values = jnp.concatenate([before.values.astype(words.dtype), words], axis=1)
-  return Tokens(
+  return TokenVectors(
     values, jnp.concatenate([before.mask, mask], axis=1), before.pooled
   )
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.types import Array, Batch, Tokens
+from mmjax.types import Array, Batch, TokenVectors
 
 
 def select(
@@ -92,7 +92,7 @@ def index_media_tokens(
   )
 
 
-def join_tokens(parts: Sequence[Tokens]) -> Tokens:
+def join_tokens(parts: Sequence[TokenVectors]) -> TokenVectors:
   """Tokens of images and those of videos, one after the other, [B, N, D]."""
   first = parts[0]
   if len(parts) == 1:
@@ -100,7 +100,7 @@ def join_tokens(parts: Sequence[Tokens]) -> Tokens:
   levels = None
   if first.levels is not None:
     levels = jnp.concatenate([part.levels for part in parts], axis=2)
-  return Tokens(
+  return TokenVectors(
     jnp.concatenate([part.values for part in parts], axis=1),
     jnp.concatenate([part.mask for part in parts], axis=1),
     first.pooled,

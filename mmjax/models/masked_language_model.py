@@ -71,5 +71,5 @@ class MaskedLanguageModel(nn.Module):
     mask: Array | None = None,
     segments: Array | None = None,
   ):
-    """The encoder's `Tokens`."""
+    """The encoder's `TokenVectors`."""
     return self.text(tokens, mask, segments=segments, train=False)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.types import Array, FactoredLogits, Size, Tokens
+from mmjax.types import Array, FactoredLogits, Size, TokenVectors
 
 _PATCHED = (encoders.ViT, encoders.SpectrogramTransformer)
 
@@ -111,7 +111,7 @@ class PatchDecoder(nn.Module):
   @nn.compact
   def __call__(
     self,
-    tokens: Tokens,
+    tokens: TokenVectors,
     order: Array,
     visible: int,
     grid: tuple[int, int],
@@ -331,7 +331,10 @@ def make_head(
 
 
 def slice_fused(
-  fused: Tokens, module: nn.Module, tokens: Mapping[str, Tokens], name: str
+  fused: TokenVectors,
+  module: nn.Module,
+  tokens: Mapping[str, TokenVectors],
+  name: str,
 ) -> Array:
   """One encoder's tokens [B, N, D] among fused ones.
 

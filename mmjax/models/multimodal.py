@@ -19,7 +19,7 @@ from mmjax.types import (
   FactoredLogits,
   Outputs,
   Positive,
-  Tokens,
+  TokenVectors,
 )
 
 
@@ -166,16 +166,16 @@ class Multimodal(generation.TextGenerator):
 
   def encode(
     self, batch: Batch, names: Sequence[str] = (), *, train: bool = False
-  ) -> dict[str, Tokens]:
-    """Tokens of features, by encoder; of all encoders without `names`."""
+  ) -> dict[str, TokenVectors]:
+    """TokenVectors of features, by encoder; of all encoders without `names`."""
     return {
       name: self.encoders[name](*self._get_inputs(name, batch), train=train)
       for name in names or self.encoders
     }
 
   def fuse_outputs(
-    self, tokens: Mapping[str, Tokens], *, train: bool = False
-  ) -> Tokens:
+    self, tokens: Mapping[str, TokenVectors], *, train: bool = False
+  ) -> TokenVectors:
     """Mixes the encoders' results, whatever `fuse_at` says."""
     if self.fusion is None:
       return next(iter(tokens.values()))
@@ -197,7 +197,7 @@ class Multimodal(generation.TextGenerator):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The fused features, and the start of a text."""
     del text_kind
     context = self._fuse(self._encode(batch))
@@ -307,7 +307,7 @@ class Multimodal(generation.TextGenerator):
     )
 
   def _encode(self, batch: Batch, *, train: bool = False) -> fusing.ByDepth:
-    """Tokens by depth, of those in `fuse_at` and the output, then encoder."""
+    """By depth, of those in `fuse_at` and the output, then by encoder."""
     depths = fusing.parse_depths(self.fuse_at)
     found = {
       name: fusing.encode_at(
@@ -342,10 +342,10 @@ class Multimodal(generation.TextGenerator):
     self, fused: fusing.Fused, target: str, *, train: bool = False
   ) -> Array:
     """Outputs [B, n] float32 of a target."""
-    if isinstance(fused, Tokens):
+    if isinstance(fused, TokenVectors):
       return self.heads[target](fused.pooled).astype(jnp.float32)
     outputs = {
-      name: Tokens.of(
+      name: TokenVectors.of(
         self.heads[f'{target}_{name}'](tokens.pooled),
         tokens.mask.any(axis=1, keepdims=True),
       )
@@ -355,7 +355,7 @@ class Multimodal(generation.TextGenerator):
     return decide(outputs, train=train).pooled
 
   def _apply_unimodal(
-    self, tokens: Mapping[str, Tokens], target: str
+    self, tokens: Mapping[str, TokenVectors], target: str
   ) -> dict[str, Array]:
     """`TARGET_output_of_ENCODER` [B, n] float32, zeros where it is absent."""
     return {

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, FactoredLogits, Tokens
+from mmjax.types import Array, FactoredLogits, TokenVectors
 
 
 def classifier(num_answers: int, dtype: Any) -> mnn.Dense:
@@ -29,7 +29,7 @@ def flatten(array: Array) -> Array:
   return array.reshape(-1, array.shape[-1])
 
 
-def repeat_for(image: Tokens, questions: Array) -> Tokens:
+def repeat_for(image: TokenVectors, questions: Array) -> TokenVectors:
   """Repeats an image's tokens for each of its questions.
 
   Args:
@@ -37,7 +37,7 @@ def repeat_for(image: Tokens, questions: Array) -> Tokens:
     questions: [B, T] or [B, n, T].
 
   Returns:
-    Tokens: values [B, N, D] or [B * n, N, D].
+    TokenVectors: values [B, N, D] or [B * n, N, D].
   """
   if questions.ndim == 2:
     return image

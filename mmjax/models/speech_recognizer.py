@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax.models import generation
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, TokenVectors
 
 
 class SpeechRecognizer(generation.TextGenerator):
@@ -57,17 +57,17 @@ class SpeechRecognizer(generation.TextGenerator):
 
   def encode_audio(
     self, spectrogram: Array, mask: Array | None = None, *, train: bool = False
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Tokens [B, N, D] of spectrograms [B, F, M] and their masks [B, F]."""
     return self.audio(spectrogram, mask, train=train)
 
-  def logits_after(self, text: Array, audio: Tokens) -> Array:
+  def logits_after(self, text: Array, audio: TokenVectors) -> Array:
     """Logits [B, V] of the token after a text [B, T] without padding."""
     return self.decoder(text, None, audio, train=False)[:, -1]
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The sound's tokens, and what the text begins with.
 
     Args:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 
 from mmjax.models import generation
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, TokenVectors
 
 
 class TextToText(generation.TextGenerator):
@@ -55,13 +55,13 @@ class TextToText(generation.TextGenerator):
 
   def encode_text(
     self, tokens: Array, mask: Array | None = None, *, train: bool = False
-  ) -> Tokens:
+  ) -> TokenVectors:
     """The encoder's tokens [B, Q, D] of ids [B, Q]."""
     return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens, and the start of an answer.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.

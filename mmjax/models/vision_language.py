@@ -10,7 +10,7 @@ from mmjax import decoders
 from mmjax.errors import ConfigError
 from mmjax.models import generation, image_generation
 from mmjax.models import interleaved_inputs as inputs
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, TokenVectors
 
 
 class VisionLanguage(image_generation.ImageGenerator):
@@ -65,7 +65,7 @@ class VisionLanguage(image_generation.ImageGenerator):
         f'embedded by the decoder, whose width is {self.decoder.width}'
       )
 
-  def _encode(self, images: Array, *, train: bool) -> Tokens:
+  def _encode(self, images: Array, *, train: bool) -> TokenVectors:
     """Encodes n images an example, [B, n, H, W, C], as [B, n * N, D]."""
     batch = len(images)
     images = images.reshape(-1, *images.shape[2:])  # [B * n, H, W, C]
@@ -75,7 +75,7 @@ class VisionLanguage(image_generation.ImageGenerator):
     # All tokens of an image are real, or none.
     mask = jnp.broadcast_to(encoded.mask[:, :1], values.shape[:2])
     values = values.reshape(batch, -1, values.shape[-1])  # [B, n * N, D]
-    return Tokens(values, mask.reshape(batch, -1), values[:, 0])
+    return TokenVectors(values, mask.reshape(batch, -1), values[:, 0])
 
   def _project(self, values: Array, *, train: bool) -> Array:
     if self.projector is None:
@@ -222,7 +222,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   def encode_images(
     self, batch: Batch, *, train: bool = False
-  ) -> Tokens | None:
+  ) -> TokenVectors | None:
     """The tokens of all images of a text, [B, N, D]; None without any.
 
     Those of `videos` come last.
@@ -251,10 +251,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   def _encode_patches(
     self, patches: Mapping[str, Array], *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     encoded = self.vision.encode_patches(**patches, train=train)
     values = self._project(encoded.values, train=train)
-    return Tokens(values, encoded.mask, values[:, 0], encoded.levels)
+    return TokenVectors(values, encoded.mask, values[:, 0], encoded.levels)
 
   def _check_tokens(self, number: int) -> None:
     if self.image_tokens and number != self.image_tokens:
@@ -264,11 +264,15 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         f'image; set it to {number}'
       )
 
-  def _encode_inserted(self, batch: Batch, *, train: bool) -> Tokens | None:
+  def _encode_inserted(
+    self, batch: Batch, *, train: bool
+  ) -> TokenVectors | None:
     """The tokens that replace placeholders, those of padding last."""
     return self.encode_images(batch, train=train)
 
-  def _lay_out(self, tokens: Tokens, sources: Array, weights: Array) -> Tokens:
+  def _lay_out(
+    self, tokens: TokenVectors, sources: Array, weights: Array
+  ) -> TokenVectors:
     """Weighted means [B, N, D] of tokens [B, S, D], by `anyres.Layout`."""
     ends = self._make_newlines(tokens.values)
     tiles = jnp.concatenate([ends, tokens.values], axis=1)  # [B, 1 + S, D]
@@ -277,9 +281,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       * weights[:, :, i, None].astype(tiles.dtype)
       for i in range(sources.shape[2])
     )  # [B, N, D]
-    return Tokens(values, (weights > 0).any(axis=2), values[:, 0])
+    return TokenVectors(values, (weights > 0).any(axis=2), values[:, 0])
 
-  def _end_images(self, tokens: Tokens, number: int) -> Tokens:
+  def _end_images(self, tokens: TokenVectors, number: int) -> TokenVectors:
     """Puts the newline behind each of n images: [B, n * (N + 1), D]."""
     batch, _, width = tokens.values.shape
     values = tokens.values.reshape(batch, number, -1, width)
@@ -287,7 +291,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     values = jnp.concatenate([values, ends], axis=2).reshape(batch, -1, width)
     mask = tokens.mask.reshape(batch, number, -1)
     mask = jnp.concatenate([mask, mask[:, :, :1]], axis=2)
-    return Tokens(values, mask.reshape(batch, -1), values[:, 0])
+    return TokenVectors(values, mask.reshape(batch, -1), values[:, 0])
 
   def _make_newlines(self, values: Array) -> Array:
     """One for each row of tokens [..., N, D]: [..., 1, D]."""
@@ -347,7 +351,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   def encode_prompt(
     self, batch: Batch, text_kind: str
-  ) -> tuple[Tokens, Array, Array]:
+  ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens of a text with images, and an answer's start."""
     del text_kind  # There is one.
     context = self.encoder(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import ops
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 
 @flax.struct.dataclass
@@ -131,6 +131,6 @@ class Context:
     object.__setattr__(self, 'mask', _leave_out(self.mask))
 
   @classmethod
-  def of(cls, tokens: Tokens) -> 'Context':
+  def of(cls, tokens: TokenVectors) -> 'Context':
     """Tokens as a context."""
     return cls(tokens.values, tokens.mask)

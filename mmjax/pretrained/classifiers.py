@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjax.errors import ConfigError
 from mmjax.pretrained import base, configs, preprocess_audio, processors
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 
 class PublishedClassifier(base.Pretrained):
@@ -69,16 +69,16 @@ class PublishedClassifier(base.Pretrained):
 class PublishedImageEncoder(PublishedClassifier):
   """ViT and similar models."""
 
-  def encode_image(self, images: Any) -> Tokens:
-    """Encodes images to `Tokens`: values [B, N, D], pooled [B, D]."""
+  def encode_image(self, images: Any) -> TokenVectors:
+    """Encodes images to `TokenVectors`: values [B, N, D], pooled [B, D]."""
     return self.jit_method('encode')(self.params, self.pixels(images))
 
 
 class PublishedVideoEncoder(PublishedClassifier):
   """VideoMAE and similar models."""
 
-  def encode_video(self, videos: Any) -> Tokens:
-    """Encodes videos to `Tokens`: values [B, N, D], pooled [B, D]."""
+  def encode_video(self, videos: Any) -> TokenVectors:
+    """Encodes videos to `TokenVectors`: values [B, N, D], pooled [B, D]."""
     return self.jit_method('encode')(self.params, self.pixels(videos))
 
   def pixels(self, videos: Any) -> Array:
@@ -121,6 +121,6 @@ class PublishedAudioEncoder(PublishedClassifier):
     """Spectrograms [B, F, M] of one or several sounds."""
     return self.preprocessor(base.as_list(sounds))
 
-  def encode_audio(self, sounds: Any) -> Tokens:
+  def encode_audio(self, sounds: Any) -> TokenVectors:
     """Encodes one or several sounds: values [B, N, D], pooled [B, D]."""
     return self.jit_method('encode')(self.params, self.arrays(sounds))

@@ -15,7 +15,7 @@ from mmjax.pretrained import (
   preprocess_audio,
   processors,
 )
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 TASK = 'transcribe'
 
@@ -69,8 +69,8 @@ class PublishedSpeechRecognizer(base.Pretrained):
     tokens = self.generation.get('lang_to_id') or {}
     return {name.strip('<|>'): token for name, token in tokens.items()}
 
-  def encode_audio(self, sounds: Any) -> Tokens:
-    """Encodes one or several sounds that fit in one window to `Tokens`.
+  def encode_audio(self, sounds: Any) -> TokenVectors:
+    """Encodes one or several sounds that fit in one window to `TokenVectors`.
 
     Sounds are padded with silence, which is encoded too.
 
@@ -181,7 +181,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
     """Decodes ids without special tokens, and strips spaces."""
     return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
-  def _encode(self, windows: np.ndarray) -> Tokens:
+  def _encode(self, windows: np.ndarray) -> TokenVectors:
     spectrogram = self.preprocessor.spectrogram(windows)
     return self.jit_method('encode_audio')(self.params, spectrogram)
 

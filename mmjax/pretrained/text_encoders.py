@@ -8,7 +8,7 @@ import tokenizers as tokenizers_lib
 
 from mmjax.data import tokenizers
 from mmjax.pretrained import base, sentences, tokenizer_settings
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, TokenVectors
 
 # Texts are padded to a multiple of this, so that few lengths are compiled.
 _STEP = 16
@@ -49,8 +49,8 @@ class PublishedTextEncoder(base.Pretrained):
       tokens.values, tokens.mask, self._prompt_tokens(before)
     )
 
-  def encode_tokens(self, texts: str | Sequence[str]) -> Tokens:
-    """Encodes texts to `Tokens`: a vector for each token."""
+  def encode_tokens(self, texts: str | Sequence[str]) -> TokenVectors:
+    """Encodes texts to `TokenVectors`: a vector for each token."""
     encode = (
       self.jit_method('encode_text')
       if hasattr(self.module, 'encode_text')

@@ -7,9 +7,9 @@ import pytest
 from benchmarks import fusion_table
 from mmjax import fusion
 from mmjax.errors import ConfigError
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
-ONE = Tokens(
+ONE = TokenVectors(
   jax.ShapeDtypeStruct((1, 2, 64), jnp.float32),
   jax.ShapeDtypeStruct((1, 2), bool),
   jax.ShapeDtypeStruct((1, 64), jnp.float32),

@@ -11,7 +11,7 @@ import pytest
 from mmjax import decoders
 from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 EOS = 2
 VOCAB, LENGTH = 4, 3
@@ -332,7 +332,7 @@ def decoder(draw):
   )
   rng = np.random.default_rng(0)
   values = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
-  seen = Tokens(values, jnp.ones((2, 3), bool), values[:, 0])
+  seen = TokenVectors(values, jnp.ones((2, 3), bool), values[:, 0])
   ids = jnp.ones((2, 2), int)
   return module, draw(module, ids, None, seen, train=False), seen
 

@@ -11,7 +11,7 @@ import pytest
 from mmjax import decoders
 from mmjax.errors import ConfigError
 from mmjax.parallel import rules
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 SETTINGS = {
   'plain': {'cross_attention': False},
@@ -75,7 +75,7 @@ def context(width=6):
   rng = np.random.default_rng(1)
   values = jnp.asarray(rng.normal(size=(2, 3, width)), jnp.float32)
   mask = jnp.asarray([[True, True, True], [True, False, True]])
-  return Tokens(values, mask, values[:, 0])
+  return TokenVectors(values, mask, values[:, 0])
 
 
 @pytest.fixture(scope='module')

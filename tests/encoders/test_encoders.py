@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmjax import encoders
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 SMALL = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 7}
 TEXTS = {
@@ -95,7 +95,7 @@ def made(draw):
 def test_a_text_is_read_in_the_light_of_a_context(draw):
   module = EVERY['bert'](cross_attention=True, pooling='first', dropout=0.0)
   rng = np.random.default_rng(1)
-  seen = Tokens(
+  seen = TokenVectors(
     jnp.asarray(rng.normal(size=(3, 2, 5)), jnp.float32),
     jnp.asarray([[True, True], [True, False], [False, False]]),
     jnp.zeros((3, 5)),

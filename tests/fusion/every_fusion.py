@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import fusion
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 BLOCKS = {'num_heads': 2, 'mlp_dim': 7}
 WIDTH = 6
@@ -107,7 +107,7 @@ def make_tokens(name):
     values = jnp.asarray(rng.normal(size=(3, length, width)), jnp.float32)
     mask = jnp.arange(length)[None] < jnp.asarray([[length], [2], [1]])
     mask = mask & (jnp.arange(3) != absent)[:, None]
-    return Tokens(values, mask, values.mean(axis=1))
+    return TokenVectors(values, mask, values.mean(axis=1))
 
   if decides:
     return {'image': one(1, 5, absent=1), 'text': one(1, 5, absent=2)}
@@ -119,7 +119,7 @@ def spoil(tokens, garbage):
 
   def one(t):
     there = t.mask.any(axis=1)[:, None]
-    return Tokens(
+    return TokenVectors(
       jnp.where(t.mask[:, :, None], t.values, garbage),
       t.mask,
       jnp.where(there, t.pooled, garbage),

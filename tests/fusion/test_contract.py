@@ -12,7 +12,7 @@ import pytest
 from mmjax import fusion
 from mmjax import nn as mnn
 from mmjax.parallel import rules
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 from tests.fusion.every_fusion import (
   JOINING,
   QUERYING,
@@ -165,7 +165,7 @@ def test_a_gradient_reaches_every_parameter(name, run):
 def test_the_other_modality_matters_where_it_is_there(name, run):
   changed = make_tokens(name)
   image = changed['image']
-  changed['image'] = Tokens(
+  changed['image'] = TokenVectors(
     image.values[:, :, ::-1], image.mask, image.pooled[:, ::-1]
   )
   _, (_, pooled, _) = run(name, make_tokens(name))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax import fusion
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 # float32 against float64.
 TOLERANCE = {'rtol': 2e-5, 'atol': 2e-5}
@@ -22,7 +22,7 @@ def make_inputs(size=2):
     for name, width in zip(NAMES, WIDTHS, strict=True)
   }
   tokens = {
-    name: Tokens(
+    name: TokenVectors(
       jnp.zeros((size, 1, x.shape[1])),
       jnp.ones((size, 1), bool),
       jnp.asarray(x, jnp.float32),
@@ -201,7 +201,7 @@ def test_weights_and_concatenation(draw):
 def test_film_scales_and_shifts(draw):
   vectors, tokens = make_inputs()
   values = np.random.default_rng(5).normal(size=(2, 3, 5))
-  tokens['a'] = Tokens.of(jnp.asarray(values, jnp.float32))
+  tokens['a'] = TokenVectors.of(jnp.asarray(values, jnp.float32))
   out, p = apply(fusion.FiLM('a', 4), tokens, draw)
   both = sum(affine(p[f'{n}_film'], vectors[n]) for n in ('b', 'c'))
   gamma, beta = both[:, None, :4], both[:, None, 4:]
@@ -219,7 +219,7 @@ def test_decisions(name, draw):
   rng = np.random.default_rng(7)
   logits = {n: rng.normal(size=(2, 5)) for n in NAMES}
   tokens = {
-    n: Tokens.of(jnp.asarray(x, jnp.float32)) for n, x in logits.items()
+    n: TokenVectors.of(jnp.asarray(x, jnp.float32)) for n, x in logits.items()
   }
   # The second example lacks `c`.
   tokens['c'] = tokens['c'].replace(mask=jnp.asarray([[True], [False]]))

@@ -7,7 +7,7 @@ import pytest
 from mmjax import fusion
 from mmjax.errors import ConfigError
 from mmjax.fusion import modalities
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 from tests.fusion.every_fusion import make_tokens
 
 # Sums in another order, in float32.
@@ -37,7 +37,9 @@ def test_gates_are_of_what_is_there(gates, draw):
 def test_concatenation_without_blocks_by_hand():
   module = fusion.Concat(2)
   given = {
-    'a': Tokens(jnp.ones((1, 1, 1)), jnp.ones((1, 1), bool), jnp.ones((1, 1)))
+    'a': TokenVectors(
+      jnp.ones((1, 1, 1)), jnp.ones((1, 1), bool), jnp.ones((1, 1))
+    )
   }
   params = {
     'a_projection': {

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmjax import fusion
 from mmjax import nn as mnn
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 WIDTH = 6
 BLOCKS = {'num_heads': 2, 'mlp_dim': 7}
@@ -18,7 +18,10 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
 def make_tokens():
   rng = np.random.default_rng(1)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  return {'a': Tokens.of(draw(2, 3, 5)), 'b': Tokens.of(draw(2, 4, 7))}
+  return {
+    'a': TokenVectors.of(draw(2, 3, 5)),
+    'b': TokenVectors.of(draw(2, 4, 7)),
+  }
 
 
 def mark(params, name, x):

@@ -9,7 +9,7 @@ import pytest
 
 from mmjax import encoders
 from mmjax.models import contracts
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 
 class Encoder(nn.Module):
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
     if self.returns == 'error':
       raise ZeroDivisionError('mine')
     length = {'tokens': 5, 'short': 1}[self.returns]
-    return Tokens(x, jnp.ones((len(x), length), bool), x.mean(1))
+    return TokenVectors(x, jnp.ones((len(x), length), bool), x.mean(1))
 
 
 class WithoutMask(Encoder):
@@ -77,11 +77,12 @@ PLACE = r'model\.encoders\.'
     (
       {'encoder': Encoder('array')},
       PLACE + r'photo: Encoder returned an array float32 \[2, 5, 3\], but an '
-      r'encoder returns mmjax.types.Tokens\(',
+      r'encoder returns mmjax.types.TokenVectors\(',
     ),
     (
       {'encoder': Encoder('short')},
-      PLACE + r'photo: .* Tokens of the shapes \(2, 5, 3\), \(2, 1\), \(2, 3\)',
+      PLACE
+      + r'photo: .* TokenVectors of the shapes \(2, 5, 3\), \(2, 1\), \(2, 3\)',
     ),
     (
       {'encoder': WithoutMask()},
@@ -99,11 +100,11 @@ PLACE = r'model\.encoders\.'
     ),
     (
       {'fusion': Fusion('tuple')},
-      r'model\.fusion: Fusion returned a tuple \(Tokens, NoneType\), but a fus',
+      r'model\.fusion: Fusion returned a tuple \(TokenVectors, NoneType\), but',
     ),
     (
       {'returns': 'tokens'},
-      r'model: Model returned Tokens of the shapes .* but a model returns a di',
+      r'model: Model returned TokenVectors of the shapes .* but a model re',
     ),
   ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from mmjax import encoders, fusion, models
 from mmjax.models import fusing
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 
 BLOCKS = {'width': 8, 'depth': 2, 'num_heads': 2, 'mlp_dim': 7}
 # Other programs for the same sums, in float32.
@@ -79,7 +79,7 @@ class Summary(nn.Module):
   """An encoder without blocks."""
 
   def __call__(self, inputs, mask, *, train):
-    return Tokens.of(inputs[:, :, None].astype(jnp.float32), mask)
+    return TokenVectors.of(inputs[:, :, None].astype(jnp.float32), mask)
 
 
 class Holder(models.Multimodal):
@@ -218,7 +218,7 @@ def make_pair():
   """Five hundred examples, of which the first lacks `a`."""
   present = jnp.ones((500, 1), bool).at[0].set(False)
   ones = jnp.ones((500, 1, 2))
-  return {'a': Tokens.of(ones, present), 'b': Tokens.of(ones)}
+  return {'a': TokenVectors.of(ones, present), 'b': TokenVectors.of(ones)}
 
 
 def test_modality_dropout_leaves_one_modality_at_all_depths():

@@ -17,7 +17,7 @@ from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules, tiled_attention
-from mmjax.types import Tokens
+from mmjax.types import TokenVectors
 from tests.nn import quantizing
 
 BLOCK = {'num_kv_heads': 2, 'rope_theta': 1e4}
@@ -49,7 +49,7 @@ def decoder():
   rng = np.random.default_rng(0)
   mask = jnp.arange(11)[None] < jnp.asarray([11, 6])[:, None]
   values = jnp.asarray(rng.normal(size=(2, 3, 16)), jnp.float32)
-  context = Tokens(values, jnp.ones((2, 3), bool), values[:, 0])
+  context = TokenVectors(values, jnp.ones((2, 3), bool), values[:, 0])
   tokens = jnp.asarray(rng.integers(0, 13, size=(2, 11)), jnp.int32)
   inputs = tokens, mask, context
   return module, inputs, lambda logits: logits * mask[:, :, None]

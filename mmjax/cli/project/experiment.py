@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.training import experiment, main
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size, TokenVectors
 
 
 class PatchEncoder(nn.Module):
@@ -30,7 +30,7 @@ class PatchEncoder(nn.Module):
   @nn.compact
   def __call__(
     self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
+  ) -> TokenVectors:
     """Encodes images [B, H, W, 3] as values [B, N, D]."""
     size = self.patch_size
     x = einops.rearrange(
@@ -41,7 +41,7 @@ class PatchEncoder(nn.Module):
     real = jnp.ones(x.shape[:2], bool)  # [B, N]
     if mask is not None:  # [B], False where the image is absent.
       real &= mask[:, None]
-    return Tokens(x, real, ops.mean_tokens(x, real))
+    return TokenVectors(x, real, ops.mean_tokens(x, real))
 
 
 # What a config can name beside what mmjax has: also tasks, models, kinds.
