@@ -73,7 +73,7 @@ def _measure(run, task, captions, holds) -> tuple[float, float]:
     padded = texts + texts[:1] * (size - len(texts))
     batch = denoise.make_texts_batch(run, task, padded, start)
     begin = time.perf_counter()
-    images = np.asarray(run.apply(task.maker, batch, **settings))
+    images = np.asarray(run.predict(task.maker, batch, **settings))
     seconds.append((time.perf_counter() - begin) / size)
     pixels = masked.to_pixels(run.preprocessor[task.feature], images)
     right += [holds(x, text) for x, text in zip(pixels, texts, strict=False)]

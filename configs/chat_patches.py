@@ -49,7 +49,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
         tokens=64,  # Four images in a row.
         patch_size=PATCH_SIZE,
         merge_size=MERGE_SIZE,
-        frames=1,
+        temporal_patch_size=1,
       ),
     ),
   )
@@ -60,7 +60,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       name='packed_vit',
       patch_size=PATCH_SIZE,
       merge_size=MERGE_SIZE,
-      frames=1,
+      temporal_patch_size=1,
       **shapes_base.TRANSFORMER,
       depth=4,
       out_width=shapes_base.TRANSFORMER['width'],

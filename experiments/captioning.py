@@ -10,7 +10,7 @@ metrics, and on `shapes` by the fraction of correct attributes.
 
 from mmjax.training import experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build)

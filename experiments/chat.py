@@ -11,7 +11,7 @@ last answers.
 
 from mmjax.training import experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build)

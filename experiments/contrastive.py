@@ -10,7 +10,7 @@ images and all their captions.
 
 from mmjax.training import experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build)

@@ -22,7 +22,7 @@ from mmjax.training import experiment, main, runner
 
 # The config's section with what differs in the stages before the last.
 STAGES = 'stages'
-build = experiment.Definition(sections=(STAGES,))
+build = experiment.Builder(sections=(STAGES,))
 
 
 def run(

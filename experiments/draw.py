@@ -9,7 +9,7 @@ Does a model draw all that a text asks for, also what it never saw together? On
 
 from mmjax.training import experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build)

@@ -27,7 +27,7 @@ def is_right(answer: str, record: Mapping[str, Any]) -> float:
   return float(answer in asked[-1]['answers'])
 
 
-build = experiment.Definition(tasks={'grpo': tasks.make_grpo(is_right)})
+build = experiment.Builder(tasks={'grpo': tasks.make_grpo(is_right)})
 
 if __name__ == '__main__':
   main.launch(build)

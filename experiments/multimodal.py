@@ -9,7 +9,7 @@ results come with those of every subset of the inputs.
 
 from mmjax.training import experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build)

@@ -11,7 +11,7 @@ baseline.
 
 from mmjax.training import baseline, experiment, main
 
-build = experiment.Definition()
+build = experiment.Builder()
 
 if __name__ == '__main__':
   main.launch(build, run=baseline.run)

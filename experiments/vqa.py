@@ -14,9 +14,7 @@ than answers alone; it is not evaluated.
 
 from mmjax.training import baseline, experiment, main
 
-build = experiment.Definition(
-  evaluates=('vqa_classification', 'vqa_generation')
-)
+build = experiment.Builder(evaluates=('vqa_classification', 'vqa_generation'))
 
 if __name__ == '__main__':
   main.launch(build, run=baseline.run)

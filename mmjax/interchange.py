@@ -38,7 +38,7 @@ def load(
     mesh: result of `mmjax.parallel.mesh.build`, to shard a published model's
       parameters over.
     experiment: what has a run's own classes: an experiment file's path or
-      module, or a `Definition`; None for the file that the run was trained
+      module, or a `Builder`; None for the file that the run was trained
       with, which its folder records.
 
   Returns:

@@ -30,7 +30,7 @@ all of them optional. Models of conversations and published ones also read
                  `segments` [B, S] and, with windows, `windows` [B, S] int32
   text_positions [B, T, 3] int32, M-RoPE: time, row, column; or [B, T]
   text_segments  [B, T] int32, which of several texts in a row, from 1 on
-  prefix         [B, T] bool, tokens that attend to each other both ways
+  prefix_mask    [B, T] bool, tokens that attend to each other both ways
 
 One question an image has no axis n; n about each have it, as their outputs.
 
@@ -198,9 +198,9 @@ class TaughtObjective(Objective, Protocol):
   Attributes:
     teacher: 'ema' for the EMA of the model's own parameters, 'frozen' for the
       experiment's frozen model of the objective's name
-      (`mmjax.training.experiment.Experiment.frozen`), 'initial' for the model
-      that the run started from: the frozen model of the objective's name, or
-      the model's own parameters without their adapters.
+      (`mmjax.training.experiment.Experiment.frozen_models`), 'initial' for the
+      model that the run started from: the frozen model of the objective's name,
+      or the model's own parameters without their adapters.
   """
 
   teacher: str

@@ -164,4 +164,4 @@ def test_the_same_file_gives_the_same_classes(project, monkeypatch):
 )
 def test_names_that_cannot_be_taken_are_refused(settings, message):
   with pytest.raises(ValueError, match=message):
-    experiment.Definition(**settings)
+    experiment.Builder(**settings)

@@ -82,7 +82,7 @@ import ml_collections; config = ml_collections.ConfigDict()
 import mmjax, numpy
 from mmjax.pretrained import keys
 clip = mmjax.load('tests/pretrained/golden/clip')
-images = clip.pixels([numpy.zeros((9, 9, 3), 'uint8')])
+images = clip.preprocess([numpy.zeros((9, 9, 3), 'uint8')])
 """,
   'sweeps.md': 'from mmjax.sweeps.space import *',
 }

@@ -32,7 +32,7 @@ class Model:
     names: mmjax's name -> that of transformers' argument.
     arguments: further arguments of transformers' model.
     make_objective: () -> mmjax's objective.
-    output_text: name of the text that mmjax's language model is trained on.
+    target_feature: name of the text that mmjax's language model is trained on.
     batch: number of examples.
     length: tokens of a text.
     dtype: precision of the computation.
@@ -48,7 +48,7 @@ class Model:
   batch: int
   length: int
   arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  output_text: str = ''
+  target_feature: str = ''
   dtype: str = 'float32'
   shares: bool = True
 
@@ -206,7 +206,7 @@ MODELS = {
     _objective('TextGeneration', target='text'),
     batch=8,
     length=1024,
-    output_text='text',
+    target_feature='text',
     dtype='bfloat16',
     shares=False,
   ),
@@ -249,8 +249,8 @@ def build_mmjax(model: Model, tiny: bool) -> training.Built:
   config = _make_config(model, tiny)
   described = config.to_dict()
   module = families.find(described).build_module(described, model.dtype)
-  if model.output_text:
-    module = module.clone(output_text=model.output_text)
+  if model.target_feature:
+    module = module.clone(target_feature=model.target_feature)
   batch = model.draw(config, model.batch, model.length)
   built = experiment.Experiment(
     model=module,

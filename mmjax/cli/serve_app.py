@@ -227,10 +227,10 @@ async def _complete(
   asked = serve_requests.parse(
     await _read_json(request), served.name, allow_http=served.allow_http
   )
-  if asked.n > served.engine.room:
+  if asked.n > served.engine.capacity:
     raise serve_requests.RequestError(
-      f'n is {asked.n}, but this server writes at most {served.engine.room} '
-      'answers at once; ask for fewer',
+      f'n is {asked.n}, but this server writes at most '
+      f'{served.engine.capacity} answers at once; ask for fewer',
       'n',
     )
   prompt = await concurrency.run_in_threadpool(

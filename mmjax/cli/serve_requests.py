@@ -116,16 +116,16 @@ class ChatRequest:
     Raises:
       RequestError: if there is no room for as many as are asked for.
     """
-    room = model.max_length - prompt.length
-    if self.max_tokens is not None and self.max_tokens > room:
+    available = model.max_length - prompt.length
+    if self.max_tokens is not None and self.max_tokens > available:
       raise RequestError(
         f'the conversation has {prompt.length} tokens and max_tokens is '
         f'{self.max_tokens}, but the model reads and writes '
-        f'{model.max_length} at most; use {room} or fewer',
+        f'{model.max_length} at most; use {available} or fewer',
         'max_tokens',
         'context_length_exceeded',
       )
-    return room if self.max_tokens is None else self.max_tokens
+    return available if self.max_tokens is None else self.max_tokens
 
   def make_answers(
     self,

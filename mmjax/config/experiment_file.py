@@ -82,7 +82,7 @@ def choose(
 
   Args:
     experiment: a module with a `build`; a `build` itself, such as a
-      `Definition`, which may use classes of this session; or a name as for
+      `Builder`, which may use classes of this session; or a name as for
       `find`, such as the path of a file.
 
   Raises:
@@ -95,7 +95,7 @@ def choose(
     if not callable(experiment):
       raise ConfigError(
         f'experiment={experiment!r} is not an experiment; give a module with a '
-        '`build`, an mmjax.training.experiment.Definition, a function '
+        '`build`, an mmjax.training.experiment.Builder, a function '
         'build(config, mesh), or the path of an experiment file'
       )
     return experiment, keep_in_memory(experiment)
@@ -103,7 +103,7 @@ def choose(
   if not callable(build):
     raise ConfigError(
       f'the module {experiment.__name__} has no `build`; an experiment file '
-      'says build = mmjax.training.experiment.Definition(...)'
+      'says build = mmjax.training.experiment.Builder(...)'
     )
   name = name_of(experiment)
   # A path that leaves the working folder says less than a whole one.

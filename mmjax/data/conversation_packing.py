@@ -28,7 +28,7 @@ def fill_rows(
   length: int,
   seed: int,
   media: Sequence[Sequence[int]] = (),
-  rooms: Sequence[int] = (),
+  capacities: Sequence[int] = (),
 ) -> list[tuple[int, ...]]:
   """Puts texts into rows, the longest first, each into the fullest that fits.
 
@@ -42,8 +42,8 @@ def fill_rows(
     length: number of tokens of a row.
     seed: seed of the order of equally long texts.
     media: what the images of each text take of a row, and its videos, at most
-      `rooms`; () if there are none.
-    rooms: what a row has room for of each.
+      `capacities`; () if there are none.
+    capacities: what a row has room for of each.
 
   Returns:
     The numbers of the texts in each row.
@@ -51,27 +51,27 @@ def fill_rows(
   shuffled = np.random.default_rng(seed).permutation(len(lengths))
   by_length = sorted(map(int, shuffled), key=lambda i: -lengths[i])
   rows: list[list[int]] = []
-  free: list[list[int]] = []  # Of each of `rooms`, by row.
-  room: list[tuple[int, int]] = []  # What is free in each row, sorted.
+  free: list[list[int]] = []  # Of each of `capacities`, by row.
+  free_lengths: list[tuple[int, int]] = []  # What is free in each row, sorted.
   for text in by_length:
     own = media[text] if media else ()
-    first = bisect.bisect_left(room, (lengths[text], -1))
-    tried = range(first, min(len(room), first + _MOST_TRIED))
-    at = next((i for i in tried if _fits(own, free[room[i][1]])), None)
+    first = bisect.bisect_left(free_lengths, (lengths[text], -1))
+    tried = range(first, min(len(free_lengths), first + _MOST_TRIED))
+    at = next((i for i in tried if _fits(own, free[free_lengths[i][1]])), None)
     if at is None:
       left, row = length, len(rows)
       rows.append([])
-      free.append([*rooms])
+      free.append([*capacities])
     else:
-      left, row = room.pop(at)
+      left, row = free_lengths.pop(at)
     rows[row].append(text)
     free[row] = [a - b for a, b in zip(free[row], own, strict=False)]
-    bisect.insort(room, (left - lengths[text], row))
+    bisect.insort(free_lengths, (left - lengths[text], row))
   return [tuple(row) for row in rows]
 
 
-def _fits(numbers: Sequence[int], rooms: Sequence[int]) -> bool:
-  return all(a <= b for a, b in zip(numbers, rooms, strict=False))
+def _fits(numbers: Sequence[int], capacities: Sequence[int]) -> bool:
+  return all(a <= b for a, b in zip(numbers, capacities, strict=False))
 
 
 class PackedSource(sources.Source):

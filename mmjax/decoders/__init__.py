@@ -5,15 +5,15 @@ Shape letters are those of `mmjax.types`.
 
 from mmjax.decoders.beams import EarlyStopping, Scoring, beam_search
 from mmjax.decoders.cache import DecoderCache, take_rows
-from mmjax.decoders.constraints import Constraints
+from mmjax.decoders.logit_processors import LogitProcessors
 from mmjax.decoders.sampling import Generated, OnTokens, make_keys, sample
 from mmjax.decoders.text import TextDecoder
 
 __all__ = [
-  'Constraints',
   'DecoderCache',
   'EarlyStopping',
   'Generated',
+  'LogitProcessors',
   'OnTokens',
   'Scoring',
   'TextDecoder',

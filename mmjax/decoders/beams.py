@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.decoders import cache as cache_lib
-from mmjax.decoders import constraints as constraints_lib
+from mmjax.decoders import logit_processors as processors_lib
 from mmjax.decoders import sampling
 from mmjax.errors import ConfigError, check_choice
 from mmjax.types import Array
@@ -99,7 +99,7 @@ def beam_search(
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
-  constraints: constraints_lib.Constraints = constraints_lib.NONE,
+  logit_processors: processors_lib.LogitProcessors = processors_lib.NONE,
 ) -> sampling.Generated:
   """Keeps the `beam_size` likeliest texts while writing.
 
@@ -125,8 +125,8 @@ def beam_search(
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
-      which `constraints` count and compare; None for nothing.
-    constraints: what may be written; they change log-probabilities.
+      which `logit_processors` count and compare; None for nothing.
+    logit_processors: what may be written; they change log-probabilities.
 
   Returns:
     Generated, [B, T]: the best text of each example.
@@ -150,10 +150,10 @@ def beam_search(
     return (state.index < max_new_tokens) & jnp.any(state.searching)
 
   def body(state: _BeamState):
-    history = constraints_lib.History.after(
+    history = processors_lib.History.after(
       *prompt_of_beam, state.tokens.reshape(-1, max_new_tokens), state.index
     )
-    log_probs = constraints.apply(
+    log_probs = logit_processors.apply(
       jax.nn.log_softmax(state.logits),
       history,
       max_new_tokens=max_new_tokens,

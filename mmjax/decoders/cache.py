@@ -26,7 +26,7 @@ class DecoderCache:
       cross-attention.
     index: [], the next slot, the same for all examples.
     next_position: [B], position of each example's next token: its number of
-      real tokens, unless `compute_features_cached` got other positions.
+      real tokens, unless `compute_hidden_states_cached` got other positions.
   """
 
   blocks: mnn.BlockCache
@@ -50,10 +50,10 @@ class DecoderCache:
     """
     if isinstance(self.index, jax.core.Tracer):
       return
-    room = self.mask.shape[1] - int(self.index)
-    if max_new_tokens - 1 > room:
+    free = self.mask.shape[1] - int(self.index)
+    if max_new_tokens - 1 > free:
       raise ConfigError(
-        f'max_new_tokens={max_new_tokens}, but the cache has room for {room} '
+        f'max_new_tokens={max_new_tokens}, but the cache has room for {free} '
         f'tokens after the prompt; give init_cache as many slots as both have '
         'tokens'
       )
@@ -85,7 +85,7 @@ class DecoderCache:
     return x
 
   def extend_mask(
-    self, mask: Array, prefix: Array | None = None
+    self, mask: Array, prefix_mask: Array | None = None
   ) -> tuple[Array, Array]:
     """Which slots hold tokens, and which of them new tokens may attend to.
 
@@ -101,12 +101,12 @@ class DecoderCache:
          [T, S]     1 1 1 1 . .      padding, so nothing attends to it
                     1 1 1 1 . .
 
-    With prefix = 1 1 . the first new token also attends to the second one, so
-    that its row is 1 1 1 1 . .
+    With prefix_mask = 1 1 . the first new token also attends to the second one,
+    so that its row is 1 1 1 1 . .
 
     Args:
       mask: [B, T], True where there is a new token.
-      prefix: [B, T], True for new tokens that attend to each other in both
+      prefix_mask: [B, T], True for new tokens that attend to each other in both
         directions, or numbers as in `mmjax.nn.Visible`; None for none.
 
     Returns:
@@ -118,10 +118,12 @@ class DecoderCache:
     filled = self.mask | jnp.roll(new, self.index, axis=1)  # [B, S]
     reached = jnp.arange(slots)[None] <= self.index + jnp.arange(steps)[:, None]
     allowed = filled[:, None] & reached[None]  # [B, T, S]
-    if prefix is not None:
-      prefix = prefix * mask
+    if prefix_mask is not None:
+      prefix_mask = prefix_mask * mask
       both = jnp.zeros((*mask.shape, slots), bool)
-      both = both.at[:, :, :steps].set(ops.same_blocks(prefix, prefix))
+      both = both.at[:, :, :steps].set(
+        ops.same_blocks(prefix_mask, prefix_mask)
+      )
       allowed = allowed | jnp.roll(both, self.index, axis=2)  # [B, T, S]
     return filled, allowed
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
-from mmjax.decoders import constraints as constraints_lib
+from mmjax.decoders import logit_processors as processors_lib
 from mmjax.decoders import sampling
 from mmjax.errors import ConfigError
 from mmjax.types import Array
@@ -44,11 +44,10 @@ class RowSettings:
     temperature: 0 for the likeliest token.
     top_k: number of likeliest tokens to sample from; 0 for all.
     top_p: least probability that the tokens to sample from have together.
-    repetition_penalty: repetition penalty, as in `Constraints`, like the next
-      two.
-    presence_penalty: penalty of tokens that have been written.
-    frequency_penalty: penalty of tokens, for each time.
-    max_new_tokens: most tokens that are written.
+    repetition_penalty: repetition penalty, as in `LogitProcessors`, like the
+      next two. presence_penalty: penalty of tokens that have been written.
+      frequency_penalty: penalty of tokens, for each time. max_new_tokens: most
+      tokens that are written.
   """
 
   key: Array
@@ -243,7 +242,7 @@ def advance(
   alive: Array,
   *,
   eos_id: Sequence[int],
-  constraints: Mapping[str, Any],
+  logit_processors: Mapping[str, Any],
   with_likeliest: Array,
 ) -> tuple[LiveBatch, Step]:
   """Writes one token of each live row.
@@ -253,18 +252,18 @@ def advance(
     state: state with room for a token, an index below S.
     alive: [B], which rows write; what the others get means nothing.
     eos_id: ids that end a text.
-    constraints: fields of `Constraints` that all rows share.
+    logit_processors: fields of `LogitProcessors` that all rows share.
     with_likeliest: [], whether the likeliest tokens are returned.
   """
   settings, cache = state.settings, state.cache
-  history = constraints_lib.History(
+  history = processors_lib.History(
     state.tokens, cache.mask, cache.index, state.written[:, None]
   )
-  allowed = constraints_lib.Constraints(
+  allowed = processors_lib.LogitProcessors(
     repetition_penalty=settings.repetition_penalty[:, None],
     presence_penalty=settings.presence_penalty[:, None],
     frequency_penalty=settings.frequency_penalty[:, None],
-    **constraints,
+    **logit_processors,
   )
   logits = allowed.apply(
     state.logits,

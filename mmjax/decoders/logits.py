@@ -66,12 +66,12 @@ class LogitHead(nn.Module):
 
     Args:
       tokens: [B, T] int32.
-      cache: returned by `compute_features_cached` or the step before.
+      cache: returned by `compute_hidden_states_cached` or the step before.
       mask: [B, T], True where there is a token; None means everywhere.
 
     Returns:
       Logits [B, T, V] float32 and the cache after these tokens. Too few slots
-      give NaN or an error, as in `compute_features_cached`.
+      give NaN or an error, as in `compute_hidden_states_cached`.
     """
-    x, cache = self.compute_features_cached(tokens, cache, mask)
+    x, cache = self.compute_hidden_states_cached(tokens, cache, mask)
     return self.compute_logits(x), cache

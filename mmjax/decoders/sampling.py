@@ -20,7 +20,7 @@ import numpy as np
 
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
-from mmjax.decoders import constraints as constraints_lib
+from mmjax.decoders import logit_processors as processors_lib
 from mmjax.errors import ConfigError
 from mmjax.types import Array
 
@@ -74,7 +74,7 @@ def sample(
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
-  constraints: constraints_lib.Constraints = constraints_lib.NONE,
+  logit_processors: processors_lib.LogitProcessors = processors_lib.NONE,
   on_tokens: OnTokens | None = None,
 ) -> Generated:
   """Writes token after token; stops when all examples have ended.
@@ -93,8 +93,8 @@ def sample(
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
-      which `constraints` count and compare; None for nothing.
-    constraints: what may be written.
+      which `logit_processors` count and compare; None for nothing.
+    logit_processors: what may be written.
     on_tokens: called with the tokens [B] of each step, in their order; says
       which texts end with them, bool [B]. None to call nothing.
 
@@ -121,8 +121,8 @@ def sample(
 
   def body(state: _SampleState):
     rngs = jax.vmap(jax.random.fold_in, (0, None))(rows, state.index)
-    history = constraints_lib.History.after(*before, state.tokens, state.index)
-    logits = constraints.apply(
+    history = processors_lib.History.after(*before, state.tokens, state.index)
+    logits = logit_processors.apply(
       state.logits, history, max_new_tokens=max_new_tokens, eos_id=eos_id
     )
     token = ops.sample_token(rngs, logits, temperature, top_k, top_p)  # [B]
@@ -197,7 +197,7 @@ def align_prompt(
   """Moves a prompt's padding in front: [B, P] and mask; [B, 0] for none."""
   if prompt is None:
     return jnp.zeros((batch, 0), jnp.int32), jnp.zeros((batch, 0), bool)
-  return constraints_lib.align(*prompt)
+  return processors_lib.align(*prompt)
 
 
 def is_end(tokens: Array, eos_id: int | Sequence[int]) -> Array:

@@ -173,7 +173,7 @@ class TextDecoder(logits.LogitHead):
         the context is missing, or passed without cross-attention.
     """
     text = self.encode_text(tokens, mask, train=train)
-    features = self.compute_features(text, context, train=train)
+    features = self.compute_hidden_states(text, context, train=train)
     return self.compute_logits(features, train=train)
 
   def embed(self, tokens: Array) -> Array:
@@ -211,13 +211,13 @@ class TextDecoder(logits.LogitHead):
     pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
     return TokenVectors(x, mask, pooled)
 
-  def compute_features(
+  def compute_hidden_states(
     self,
     text: TokenVectors,
     context: TokenVectors | None = None,
     *,
     positions: Array | None = None,
-    prefix: Array | None = None,
+    prefix_mask: Array | None = None,
     segments: Array | None = None,
     train: bool,
   ) -> Array:
@@ -228,7 +228,7 @@ class TextDecoder(logits.LogitHead):
       context: values [B, N, E], with cross-attention.
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't count from 0.
-      prefix: [B, T], True for tokens that attend to each other in both
+      prefix_mask: [B, T], True for tokens that attend to each other in both
         directions, or numbers as in `mmjax.nn.Visible`; None for a causal text.
       segments: [B, T], as in `mmjax.nn.Visible`; None for one text a row.
       train: whether dropout is on.
@@ -240,7 +240,7 @@ class TextDecoder(logits.LogitHead):
       text.mask,
       causal=True,
       segments=segments,
-      prefix=None if prefix is None else prefix * text.mask,
+      prefix_mask=None if prefix_mask is None else prefix_mask * text.mask,
       bias=self._compute_bias(text.mask, positions),
       positions=positions,
     )
@@ -279,7 +279,7 @@ class TextDecoder(logits.LogitHead):
       dtype=self.dtype,
     )
 
-  def compute_features_cached(
+  def compute_hidden_states_cached(
     self,
     tokens: Array,
     cache: cache_lib.DecoderCache,
@@ -287,7 +287,7 @@ class TextDecoder(logits.LogitHead):
     context: TokenVectors | None = None,
     *,
     positions: Array | None = None,
-    prefix: Array | None = None,
+    prefix_mask: Array | None = None,
     levels: Array | None = None,
   ) -> tuple[Array, cache_lib.DecoderCache]:
     """Transforms new tokens to features, after those that the cache holds.
@@ -303,7 +303,7 @@ class TextDecoder(logits.LogitHead):
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't simply count the tokens. Those of later tokens follow the
         largest.
-      prefix: [B, T], as in `mmjax.nn.Visible` (Raffel et al. 2020).
+      prefix_mask: [B, T], as in `mmjax.nn.Visible` (Raffel et al. 2020).
       levels: [n, B, T, D], added after the first blocks; None for nothing.
 
     Returns:
@@ -316,7 +316,7 @@ class TextDecoder(logits.LogitHead):
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
     places, next_position = cache.extend_positions(mask, positions)
     x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
-    filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
+    filled, allowed = cache.extend_mask(mask, prefix_mask)  # [B, S], [B, T, S]
     visible = self._find_visible(filled, allowed, positions, places)
     values, context_mask = None, cache.context_mask
     if context is not None:

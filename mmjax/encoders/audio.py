@@ -209,8 +209,7 @@ class SpectrogramTransformer(tower.Tower):
       train: whether dropout is on.
 
     Returns:
-      TokenVectors: values [B, N, D], the learned ones, then patches, low bands
-      first.
+      TokenVectors: values [B, N, D], learned ones, patches, low bands first.
 
     Raises:
       ConfigError: if M is not `num_bands`, F makes another number of patches

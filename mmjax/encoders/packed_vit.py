@@ -35,20 +35,18 @@ class PackedViT(nn.Module):
     out_width: E, of the merged tokens.
     merge_size: side, in patches, of the square that becomes one token.
     patch_size: side of a patch of an image in pixels.
-    frames: how many frames are one patch; an image is repeated so often.
-    window: side of a window of an image in tokens; 0 for none.
+    temporal_patch_size: how many frames are one patch; an image is repeated so
+    often. window: side of a window of an image in tokens; 0 for none.
     window_layers: numbers of the blocks in which patches attend to their window
-      alone.
-    patch_bias: whether the patch projection has a bias.
-    position_grid: rows and columns of a learned position table, which is
-      resized to each image's grid; None for none.
-    level_layers: numbers of the blocks whose outputs are the `levels` of the
-      result, each merged by itself, lowest first (DeepStack, Meng et al. 2024).
-    rope_theta: base of the rotary positions.
-    block: further settings of `mmjax.nn.Block`.
-    scan: whether to scan over layers.
-    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
-    dtype: dtype of the computation; parameters are float32.
+    alone. patch_bias: whether the patch projection has a bias. position_grid:
+    rows and columns of a learned position table, which is resized to each
+    image's grid; None for none. level_layers: numbers of the blocks whose
+    outputs are the `levels` of the result, each merged by itself, lowest first
+    (DeepStack, Meng et al. 2024). rope_theta: base of the rotary positions.
+    block: further settings of `mmjax.nn.Block`. scan: whether to scan over
+    layers. remat: what the backward pass computes again, of
+    `mmjax.nn.remat.POLICIES`. dtype: dtype of the computation; parameters are
+    float32.
   """
 
   width: Size
@@ -58,7 +56,7 @@ class PackedViT(nn.Module):
   out_width: Size
   merge_size: Size = 2
   patch_size: Size = 14
-  frames: Size = 2
+  temporal_patch_size: Size = 2
   window: int = 0
   window_layers: Sequence[int] = ()
   patch_bias: bool = False
@@ -106,7 +104,7 @@ class PackedViT(nn.Module):
     patches = einops.repeat(
       ops.zero_masked(images, mask),
       'b (r m p) (c n q) d -> b (r c m n) (d f p q)',
-      f=self.frames,
+      f=self.temporal_patch_size,
       r=grid.rows,
       c=grid.columns,
       m=side,
@@ -144,7 +142,7 @@ class PackedViT(nn.Module):
     patches = einops.repeat(
       values,
       'b n (p q d) -> b n (d f p q)',
-      f=self.frames,
+      f=self.temporal_patch_size,
       p=self.patch_size,
       q=self.patch_size,
     )

@@ -161,7 +161,7 @@ def _rank(
   """Cosines, and CLIP's probabilities of the texts or SigLIP's of each."""
   del settings
   ids, mask = model.tokenize(texts)
-  batch = {'image': model.pixels([image]), 'text': ids, 'text_mask': mask}
+  batch = {'image': model.preprocess([image]), 'text': ids, 'text_mask': mask}
   out = model.jit_method('__call__', train=False)(model.params, batch)
   cosines = (out['image_embedding'] @ out['text_embedding'].T)[0]
   logits = out['logit_scale'] * cosines

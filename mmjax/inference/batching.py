@@ -133,7 +133,7 @@ class Engine:
     self._thread.start()
 
   @property
-  def room(self) -> int:
+  def capacity(self) -> int:
     """Capacity: most answers that are written or wait at once."""
     return self._max_waiting + self.batch_size
 
@@ -148,7 +148,7 @@ class Engine:
       if self._is_closing:
         raise ClosedError
       number = len(self._waiting)
-      if len(self._live) + number + len(answers) > self.room:
+      if len(self._live) + number + len(answers) > self.capacity:
         raise FullError(f'{number} answers are waiting already; try again')
       self._waiting.extend(answers)
       self._changed.notify()
@@ -296,7 +296,7 @@ class _Programs:
   """The compiled functions of an engine."""
 
   def __init__(self, model: chat_models.ChatModel):
-    module, constraints = model.module, dict(model.constraints)
+    module, logit_processors = model.module, dict(model.logit_processors)
 
     def prefill(params: Any, batch: Any) -> continuous_batching.Prefilled:
       logits, cache, (tokens, _) = module.apply(
@@ -321,7 +321,7 @@ class _Programs:
         state,
         alive,
         eos_id=model.end_ids,
-        constraints=constraints,
+        logit_processors=logit_processors,
         with_likeliest=with_likeliest,
       )
 

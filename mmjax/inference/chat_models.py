@@ -47,15 +47,16 @@ class ChatModel(Protocol):
     end_ids: ids that end an answer.
     sampling: `temperature`, `top_k`, `top_p` and `repetition_penalty`, where a
       request has none.
-    constraints: the model's other fields of `mmjax.decoders.Constraints`.
-    max_length: most tokens of a conversation with its answer.
+    logit_processors: the model's other fields of
+    `mmjax.decoders.LogitProcessors`. max_length: most tokens of a conversation
+    with its answer.
   """
 
   module: nn.Module
   params: Params
   end_ids: tuple[int, ...]
   sampling: Mapping[str, float]
-  constraints: Mapping[str, Any]
+  logit_processors: Mapping[str, Any]
   max_length: int
 
   def prepare(self, messages: Sequence[Mapping[str, Any]]) -> PreparedPrompt:
@@ -123,7 +124,7 @@ def open_chat_model(
     return RunThatChats(model, max_length)
   published = PublishedChatModel(model, max_length)
   # What these can't read is refused before anyone asks.
-  _ = published.end_ids, published.sampling, published.constraints
+  _ = published.end_ids, published.sampling, published.logit_processors
   return published
 
 
@@ -166,7 +167,7 @@ class PublishedChatModel:
     }
 
   @property
-  def constraints(self) -> dict[str, Any]:
+  def logit_processors(self) -> dict[str, Any]:
     left_out = {'eos_id', 'pad_id', 'text_kind', 'max_new_tokens', *_NEUTRAL}
     return {k: v for k, v in self._settings.items() if k not in left_out}
 
@@ -214,7 +215,7 @@ class RunThatChats:
     return dict(_NEUTRAL)
 
   @property
-  def constraints(self) -> dict[str, Any]:
+  def logit_processors(self) -> dict[str, Any]:
     return {}
 
   def prepare(self, messages: Sequence[Mapping[str, Any]]) -> PreparedPrompt:

@@ -128,7 +128,7 @@ def _of_feature(run: rebuild.Run, feature: features.Feature) -> Encoder:
     prepare=feature.prepare,
     prepare_stored=lambda value: feature.make_arrays(value, None, flips=True),
     encode=lambda examples: np.asarray(
-      run.apply(
+      run.predict(
         predict.make_embed,
         run.preprocessor.make_inputs(stack(examples)),
         name=feature.name,
@@ -162,7 +162,7 @@ def _make_image_encoder(method: str) -> Callable[[Any], Encoder]:
       out = program(model.params, pixels)
       return np.asarray(getattr(out, 'pooled', out))
 
-    prepare = lambda image: jax.tree.map(np.asarray, model.pixels([image]))
+    prepare = lambda image: jax.tree.map(np.asarray, model.preprocess([image]))
     return Encoder(
       feature='image',
       kind='image',

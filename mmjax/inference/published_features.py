@@ -56,14 +56,14 @@ class PublishedImage(features.Feature):
 
   @functools.cached_property
   def _structure(self) -> Any:
-    return jax.tree.structure(self.model.pixels([_BLANK]))
+    return jax.tree.structure(self.model.preprocess([_BLANK]))
 
   @functools.cached_property
   def _blank(self) -> features.Example:
     return self._make(_BLANK, present=False)
 
   def _make(self, image: np.ndarray, *, present: bool) -> features.Example:
-    leaves = jax.tree.leaves(self.model.pixels([image]))
+    leaves = jax.tree.leaves(self.model.preprocess([image]))
     keys = [self.name]
     if len(leaves) > 1:
       keys = [f'{self.name}_{i}' for i in range(len(leaves))]

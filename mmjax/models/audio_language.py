@@ -54,13 +54,13 @@ class InterleavedAudioLanguage(
 
     Args:
       batch: `text` [B, T] with `text_mask` [B, T], and the arguments of
-        `encode_sounds`, which may be missing. With `output_text`, the arrays
+        `encode_sounds`, which may be missing. With `target_feature`, the arrays
         are those of `mmjax.data.features.Turns` and `Sounds`.
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32, with `output_text` `NAME_logits` [B, T -
-      1, V]; in training they are not materialised.
+      `text_logits` [B, T, V] float32, with `target_feature` `NAME_logits` [B, T
+      - 1, V]; in training they are not materialised.
     """
     return super().__call__(batch, train=train)
 

@@ -32,7 +32,7 @@ _DERIVED = (
   'encoders',
   'encoder_inputs',
   'output_sizes',
-  'output_text',
+  'target_feature',
   *('input_images', 'input_videos', 'input_sounds'),
   'sample_rate',
   'image_tokens',
@@ -77,7 +77,7 @@ def build(
     'vocab_size': data.vocab_size,
     'num_answers': data.num_answers,
     'output_sizes': dict(outputs.sizes),
-    'output_text': outputs.text,
+    'target_feature': outputs.text,
     **describe_media(data, outputs),
     'embedded': tuple(outputs.embedded),
     'masked_heads': dict(outputs.masked_heads),
@@ -103,7 +103,7 @@ def build(
       )
     path = f'model.{name}'
     parts[name] = _build_part(part, chosen, path, derived, lengths, tables)
-  lacks_decoder = 'output_text' in _fields_of(cls) and 'decoder' not in parts
+  lacks_decoder = 'target_feature' in _fields_of(cls) and 'decoder' not in parts
   if outputs.text and lacks_decoder:
     raise ConfigError(
       f'a task writes {outputs.text!r}, for which {cls.__name__} needs '

@@ -94,7 +94,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = TokenVectors(text.values[:, :-1], text.mask[:, :-1], text.pooled)
-      features = self.decoder.compute_features(
+      features = self.decoder.compute_hidden_states(
         start, image, train=train
       )  # [B, T-1, D]
       out['caption_logits'] = self.decoder.compute_logits(features, train=train)
@@ -165,7 +165,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
       train=train,
     )
     image = questions.repeat_for(image, batch['question'])  # [B * n, N, D]
-    features = self.decoder.compute_features(question, image, train=train)
+    features = self.decoder.compute_hidden_states(question, image, train=train)
     last = ops.last_token(features, question.mask)  # [B * n, D]
     logits = self.classifier(last).astype(jnp.float32)
     return questions.unflatten(logits, batch['question'])

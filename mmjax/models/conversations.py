@@ -12,7 +12,7 @@ from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 
 # Settings of `PackedViT` that those of its patches must equal.
-_SHARED = ('patch_size', 'merge_size', 'frames', 'window')
+_SHARED = ('patch_size', 'merge_size', 'temporal_patch_size', 'window')
 
 
 def check(

@@ -100,9 +100,9 @@ class VisionLanguageEmbedder(
       text = self.decoder.encode_text(
         tokens.values, tokens.mask & exists, train=train
       )
-      prefix = tokens.mask if self.prefix or self.image_blocks else None
-      values = self.decoder.compute_features(
-        text.replace(levels=tokens.levels), prefix=prefix, train=train
+      prefix = tokens.mask if self.prefix_lm or self.image_blocks else None
+      values = self.decoder.compute_hidden_states(
+        text.replace(levels=tokens.levels), prefix_mask=prefix, train=train
       )
       mask = text.mask
     if self.is_initializing():

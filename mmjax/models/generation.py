@@ -78,7 +78,7 @@ class TextGenerator(nn.Module):
       None if context is None else context.mask.shape[1],
     )
     # [B, P, D]
-    x, cache = self.decoder.compute_features_cached(
+    x, cache = self.decoder.compute_hidden_states_cached(
       prompt, cache, mask, context
     )
     return self.next_logits(x, mask), cache, (prompt, mask)
@@ -134,7 +134,7 @@ class TextGenerator(nn.Module):
     eos_id: int | Sequence[int] | None = None,
     pad_id: int | None = None,
     on_tokens: decoders.OnTokens | None = None,
-    **constraints: Any,
+    **logit_processors: Any,
   ) -> decoders.Generated:
     """Writes a text of one kind; call it by `apply(..., method=...)`.
 
@@ -155,7 +155,7 @@ class TextGenerator(nn.Module):
       pad_id: fills up after the end; None: the model's.
       on_tokens: called with each token, and may end texts, as in
         `decoders.sample`.
-      **constraints: fields of `mmjax.decoders.Constraints`, such as
+      **logit_processors: fields of `mmjax.decoders.LogitProcessors`, such as
         `repetition_penalty`, `no_repeat_ngram`, `min_new_tokens` and
         `suppress`.
 
@@ -202,7 +202,7 @@ class TextGenerator(nn.Module):
       'eos_id': self.eos_id if eos_id is None else eos_id,
       'pad_id': self.pad_id if pad_id is None else pad_id,
       'prompt': prompt,
-      'constraints': decoders.Constraints(**constraints),
+      'logit_processors': decoders.LogitProcessors(**logit_processors),
     }
     if beam_size > 1:
       return decoders.beam_search(

@@ -123,12 +123,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
     self.check_reach(prompt_length, max_new_tokens)
-    x, cache = self.decoder.compute_features_cached(
+    x, cache = self.decoder.compute_hidden_states_cached(
       whole.values,
       self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
       positions=None if grid is None else _count_positions(whole.mask, grid),
-      prefix=self._mask_prefix(whole.mask, before.mask.shape[1]),
+      prefix_mask=self._mask_prefix(whole.mask, before.mask.shape[1]),
     )
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
@@ -216,10 +216,10 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       table_positions=_count_positions(whole.mask, None),
       train=train,
     )
-    x = self.decoder.compute_features(
+    x = self.decoder.compute_hidden_states(
       text,
       positions=positions,
-      prefix=self._mask_prefix(whole.mask, start),
+      prefix_mask=self._mask_prefix(whole.mask, start),
       train=train,
     )
     return self.decoder.compute_logits(
@@ -228,7 +228,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
 
   def _mask_prefix(self, mask: Array, number: int) -> Array | None:
     """Masks [B, T] the real ones of the first tokens, if they are a prefix."""
-    if not self.prefix:
+    if not self.prefix_lm:
       return None
     return mask & (jnp.arange(mask.shape[1])[None] < number)
 

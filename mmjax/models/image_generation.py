@@ -77,7 +77,9 @@ class ImageGenerator(generation.TextGenerator):
     encoded = self.decoder.encode_text(
       whole, seen, table_positions=positions, train=train
     )
-    x = self.decoder.compute_features(encoded, positions=positions, train=train)
+    x = self.decoder.compute_hidden_states(
+      encoded, positions=positions, train=train
+    )
     length = text.shape[1]
     first = ops.last_token(x[:, :length], mask)[:, None]
     x = jnp.concatenate([first, x[:, length:]], axis=1)  # [B, h * w, D]
@@ -122,7 +124,7 @@ class ImageGenerator(generation.TextGenerator):
     text, mask = _read_prompt(batch, guidance, pad_id)
     self.check_reach(text.shape[1], number)
     cache = self.decoder.init_cache(len(text), text.shape[1] + number)
-    x, cache = self.decoder.compute_features_cached(
+    x, cache = self.decoder.compute_hidden_states_cached(
       self.decoder.embed(text), cache, mask
     )
     logits = self.image_codes.logits(ops.last_token(x, mask)[:, None])
@@ -160,7 +162,7 @@ class ImageGenerator(generation.TextGenerator):
   ) -> tuple[Array, decoders.DecoderCache]:
     """Decodes tokens of images [B, N]: logits [B, N, V] and cache."""
     vectors = self.image_codes.embed(tokens, train=False)
-    x, cache = self.decoder.compute_features_cached(vectors, cache)
+    x, cache = self.decoder.compute_hidden_states_cached(vectors, cache)
     return self.image_codes.logits(x), cache
 
   def initialize_codes(self) -> None:

@@ -54,7 +54,7 @@ class Multimodal(generation.TextGenerator):
     embed_dim: E, width of the shared space; 0 for no embeddings.
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
-    output_text: the text feature that the decoder writes.
+    target_feature: the text feature that the decoder writes.
     masked_heads: settings of the head by feature of which parts are hidden:
       `mask_id` of a text; `width`, `depth`, `num_heads` of a patches' decoder.
     logit_scale_init: inverse temperature at the start.
@@ -76,7 +76,7 @@ class Multimodal(generation.TextGenerator):
   embed_dim: int = 0
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
-  output_text: str = ''
+  target_feature: str = ''
   masked_heads: Mapping[str, Mapping[str, Any]] | None = None
   logit_scale_init: Positive = 1 / 0.07
   logit_scale_max: Positive = 100.0
@@ -153,10 +153,10 @@ class Multimodal(generation.TextGenerator):
         out[f'{target}_output'] = self._apply_heads(fused, target, train=train)
         if self.unimodal_outputs:
           out |= self._apply_unimodal(by_depth[fusing.OUTPUT], target)
-      if self.decoder is not None and self.output_text in batch:
-        out[f'{self.output_text}_logits'] = self.decoder(
-          batch[self.output_text][:, :-1],
-          batch[f'{self.output_text}_mask'][:, :-1],
+      if self.decoder is not None and self.target_feature in batch:
+        out[f'{self.target_feature}_logits'] = self.decoder(
+          batch[self.target_feature][:, :-1],
+          batch[f'{self.target_feature}_mask'][:, :-1],
           fused,
           train=train,
         )

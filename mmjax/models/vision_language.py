@@ -29,14 +29,12 @@ class VisionLanguage(image_generation.ImageGenerator):
       about both; None for a decoder over all of them.
     skipped: number of tokens that are left out of each image, from its first
       on: 1 for a class token.
-    prefix: whether tokens before what is written attend to each other in both
-      directions.
-    bos_id: the token that starts a text that is written.
-    eos_id: the token that ends a text.
-    pad_id: the token that fills up after the end.
-    image_codes: an `ImageCodes`, for a causal decoder that writes images too;
-      None for one that does not.
-    autoencoder: a trained `ImageAutoencoder`, with `image_codes`.
+    prefix_lm: whether tokens before what is written attend to each other in
+      both directions. bos_id: the token that starts a text that is written.
+      eos_id: the token that ends a text. pad_id: the token that fills up after
+      the end. image_codes: an `ImageCodes`, for a causal decoder that writes
+      images too; None for one that does not. autoencoder: a trained
+      `ImageAutoencoder`, with `image_codes`.
   """
 
   vision: nn.Module
@@ -44,7 +42,7 @@ class VisionLanguage(image_generation.ImageGenerator):
   projector: nn.Module | None = None
   encoder: nn.Module | None = None
   skipped: int = 0
-  prefix: bool = False
+  prefix_lm: bool = False
   bos_id: int = 1
   eos_id: int = 2
   pad_id: int = 0
@@ -94,7 +92,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     vectors  w1 a  b  w5       the image
 
   LLaVA (Liu et al. 2023, figure 1) with a ViT and a projector; PaliGemma (Beyer
-  et al. 2024) with `prefix` besides; Qwen2-VL (Wang et al. 2024) with a
+  et al. 2024) with `prefix_lm` besides; Qwen2-VL (Wang et al. 2024) with a
   `PackedViT`, which needs no projector; BLIP-2 (Li et al. 2023) with a
   `QueryTransformer` and, where its language model is a T5, an `encoder`; Gemma
   3 (Gemma Team 2025) with `image_blocks`; LLaVA-OneVision (Li et al. 2024) with
@@ -108,18 +106,17 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     image_newline: whether a learned token ends each row of an image of tiles,
       whose tokens have the order of `mmjax.ops.anyres`; without an order, one
       stands behind the tokens of each image.
-    output_text: the feature of conversations that it is trained on; '' for the
-      batch's `text`.
-    input_images: the features of their images, in the order in which a
-      conversation counts them.
-    input_videos: the feature of their videos.
-    image_tokens: number of placeholders of an image in these; 0 if they differ.
+    target_feature: the feature of conversations that it is trained on; '' for
+      the batch's `text`. input_images: the features of their images, in the
+      order in which a conversation counts them. input_videos: the feature of
+      their videos. image_tokens: number of placeholders of an image in these; 0
+      if they differ.
   """
 
   placeholders: Sequence[int]
   image_blocks: bool = False
   image_newline: bool = False
-  output_text: str = ''
+  target_feature: str = ''
   input_images: Sequence[str] = ()
   input_videos: Sequence[str] = ()
   image_tokens: int = 0
@@ -135,7 +132,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         'model.vision.level_layers are added in the decoder as they are, with '
         'neither an encoder nor a projector; leave these out'
       )
-    if self.output_text and (self.encoder is not None or self.prefix):
+    if self.target_feature and (self.encoder is not None or self.prefix_lm):
       raise ConfigError(
         'this model is not trained on conversations: only a causal decoder of '
         'images and words is; use another'
@@ -164,12 +161,12 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         missing. With `image_newline`, `image_layout` may have the arrays
         [B, N, 4] of `mmjax.ops.anyres.Layout` by name, of all tokens of a
         text's images. `text_positions` [B, T, A] are rotary positions that
-        don't simply count, and `prefix` [B, T] is True for the tokens that
+        don't simply count, and `prefix_mask` [B, T] is True for the tokens that
         attend to each other in both directions; without it, they are all or
-        none, as the field `prefix` says. With an encoder, also `answer` [B, A],
-        beginning with `bos_id`, and its mask. With `output_text`, the arrays
-        are those of `mmjax.data.features.Turns` and of the features of its
-        images.
+        none, as the field `prefix_lm` says. With an encoder, also `answer` [B,
+        A], beginning with `bos_id`, and its mask. With `target_feature`, the
+        arrays are those of `mmjax.data.features.Turns` and of the features of
+        its images.
       train: whether dropout is on.
 
     Returns:
@@ -177,13 +174,13 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       materialised:
 
       - `text_logits` [B, T, V], of the token after each of `text`;
-      - with `output_text` as NAME: `NAME_logits` [B, T - 1, V], of all tokens
-        of `NAME` [B, T] but the first, as for every objective that generates;
-      - with an encoder: `answer_token_logits` [B, A - 1, V], likewise of
-        `answer` [B, A].
+      - with `target_feature` as NAME: `NAME_logits` [B, T - 1, V], of all
+        tokens of `NAME` [B, T] but the first, as for every objective that
+        generates; - with an encoder: `answer_token_logits` [B, A - 1, V],
+        likewise of `answer` [B, A].
     """
     self.initialize_codes()
-    if self.output_text:
+    if self.target_feature:
       batch = self._select(batch)
       batch |= {
         key: batch[key][:, :-1] for key in batch if key.startswith('text')
@@ -199,7 +196,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       )
       return {'answer_token_logits': logits}
     x, _ = self.transform(batch, train=train)
-    name = self.output_text or 'text'
+    name = self.target_feature or 'text'
     return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
 
   def transform(self, batch: Batch, *, train: bool) -> tuple[Array, Array]:
@@ -211,10 +208,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     text = self.decoder.encode_text(
       x, mask, table_positions=positions if counts else None, train=train
     )
-    x = self.decoder.compute_features(
+    x = self.decoder.compute_hidden_states(
       text.replace(levels=levels),
       positions=positions,
-      prefix=self._find_prefix(batch, mask),
+      prefix_mask=self._find_prefix(batch, mask),
       segments=batch.get('text_segments'),
       train=train,
     )
@@ -259,7 +256,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   def _check_tokens(self, number: int) -> None:
     if self.image_tokens and number != self.image_tokens:
       raise ConfigError(
-        f'data.features.{self.output_text}.image_tokens is '
+        f'data.features.{self.target_feature}.image_tokens is '
         f'{self.image_tokens}, but the model makes {number} tokens of an '
         f'image; set it to {number}'
       )
@@ -329,7 +326,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """Fills a cache with the prompt and its images, with room for the text."""
     if self.encoder is not None:
       return super().prefill(batch, text_kind, max_new_tokens)
-    if self.output_text:
+    if self.target_feature:
       batch = self._select(batch)
     mask, positions = _get_text_mask(batch), batch.get('text_positions')
     if positions is not None and positions.ndim == 2:
@@ -339,12 +336,12 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       mask.shape[0], mask.shape[1] + max_new_tokens
     )
     vectors, levels = self._embed_levels(batch)
-    x, cache = self.decoder.compute_features_cached(
+    x, cache = self.decoder.compute_hidden_states_cached(
       vectors,
       cache,
       mask,
       positions=positions,
-      prefix=self._find_prefix(batch, mask),
+      prefix_mask=self._find_prefix(batch, mask),
       levels=levels,
     )
     return self.next_logits(x, mask), cache, (batch['text'], mask)
@@ -361,20 +358,20 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return context, *start
 
   def _select(self, batch: Batch, name: str = '') -> dict[str, Array]:
-    """Selects a feature without images; for '', `output_text` with its."""
+    """Selects a feature without images; for '', `target_feature` with its."""
     rope = (self.decoder.block or {}).get('rope') or {}
     return inputs.select(
       batch,
-      name or self.output_text,
+      name or self.target_feature,
       () if name else self.input_images,
       () if name else self.input_videos,
       has_axes=bool(rope.get('sections')),
     )
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
-    """What attends both ways: the batch's `prefix` [B, T], all, or images."""
-    if 'prefix' in batch or not self.image_blocks:
-      return batch.get('prefix', mask if self.prefix else None)
+    """What attends both ways [B, T]: `prefix_mask`, all tokens, or images."""
+    if 'prefix_mask' in batch or not self.image_blocks:
+      return batch.get('prefix_mask', mask if self.prefix_lm else None)
     # Numbers of the images that tokens are of, 0 for words.
     images = jnp.isin(batch['text'], jnp.asarray(tuple(self.placeholders)))
     before = jnp.pad(images, ((0, 0), (1, 0)))[:, :-1]

@@ -161,7 +161,7 @@ class Attention(nn.Module):
     }
     further = {}
     if form != 'splash':
-      further = {'prefix': visible.prefix, 'window': visible.window}
+      further = {'prefix_mask': visible.prefix_mask, 'window': visible.window}
     if self.softcap is not None:
       further['softcap'] = self.softcap
     return forms[form](
@@ -276,7 +276,9 @@ def _check_visible(visible: visible_lib.Visible, own: bool) -> None:
   counted = visible.key_positions is not None
   names = [
     *(['causal=True'] if visible.causal else []),
-    *(n for n in ('segments', 'prefix') if getattr(visible, n) is not None),
+    *(
+      n for n in ('segments', 'prefix_mask') if getattr(visible, n) is not None
+    ),
     *(['window'] if visible.window is not None and not counted else []),
   ]
   if names and not own:
@@ -285,7 +287,7 @@ def _check_visible(visible: visible_lib.Visible, own: bool) -> None:
       'keys stand where the queries do; put what each query may attend to in '
       'the mask'
     )
-  if visible.prefix is not None and not visible.causal:
+  if visible.prefix_mask is not None and not visible.causal:
     raise ConfigError(
       'a prefix is for causal attention, of which it is the part that attends '
       'in both directions; set causal=True'

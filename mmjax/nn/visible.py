@@ -14,8 +14,8 @@ from mmjax.types import Array, TokenVectors
 class Visible:
   """Which keys each query may attend to, and how far they are apart.
 
-  What is said by `causal`, `segments` and `prefix`, and by a mask that is the
-  same for all queries, [B, 1, S], takes memory for T tokens, not for T * S.
+  What is said by `causal`, `segments` and `prefix_mask`, and by a mask that is
+  the same for all queries, [B, 1, S], takes memory for T tokens, not for T * S.
   These three are for self-attention without a cache.
 
   All but `window` and `local` is the same for every layer of a stack. With
@@ -32,25 +32,23 @@ class Visible:
     causal: whether, of those, query t may attend to keys 0..t alone.
     segments: [B, T], from 1 on: of those, tokens attend to those of their own
       segment alone; 0 is padding. None for one segment.
-    prefix: [B, T], True for tokens that attend to each other in both directions
-      although `causal`; or integers, those of one number from 1 on attending to
-      each other. None for none.
-    bias: [B, H, T, S] or [1, H, T, S], added to the attention logits, such as
-      `RelativePositions`; None for none.
-    positions: [B, T], or [B, T, A] with several axes, for rotary
-      self-attention; None counts from 0.
-    window: number of keys up to its own that a query may attend to, of those;
-      None for all.
-    key_positions: [B, S], where a cache holds keys, those that `window` counts
-      by `positions`; without a cache it counts tokens.
-    local: [], whether a layer is one of the `local_layers` of its stack, which
-      may have other rotary positions; None without any.
+    prefix_mask: [B, T], True for tokens that attend to each other in both
+      directions although `causal`; or integers, those of one number from 1 on
+      attending to each other. None for none. bias: [B, H, T, S] or [1, H, T,
+      S], added to the attention logits, such as `RelativePositions`; None for
+      none. positions: [B, T], or [B, T, A] with several axes, for rotary
+      self-attention; None counts from 0. window: number of keys up to its own
+      that a query may attend to, of those; None for all. key_positions: [B, S],
+      where a cache holds keys, those that `window` counts by `positions`;
+      without a cache it counts tokens. local: [], whether a layer is one of the
+      `local_layers` of its stack, which may have other rotary positions; None
+      without any.
   """
 
   mask: Array | None = None
   causal: bool = flax.struct.field(pytree_node=False, default=False)
   segments: Array | None = None
-  prefix: Array | None = None
+  prefix_mask: Array | None = None
   bias: Array | None = None
   positions: Array | None = None
   window: Array | int | None = None
@@ -77,7 +75,7 @@ class Visible:
       self.mask,
       earlier=ops.causal_mask(length) if self.causal else None,
       segments=pair(self.segments),
-      prefix=pair(self.prefix),
+      prefix_mask=pair(self.prefix_mask),
       recent=self._find_recent(length),
     )
 
@@ -100,7 +98,7 @@ class Visible:
   def mask_granularity(self) -> str:
     """What the mask depends on besides `causal`: queries, keys or nothing."""
     by_query = self.mask is not None and self.mask.shape[1] > 1
-    if by_query or self.prefix is not None or self.window is not None:
+    if by_query or self.prefix_mask is not None or self.window is not None:
       return 'queries'
     return 'nothing' if self.mask is None and self.segments is None else 'keys'
 

@@ -94,7 +94,8 @@ def allowed_keys(
   *,
   earlier: Bool[Array, '1 T S'] | None = None,
   segments: tuple[Int[Array, '#B T'], Int[Array, '#B S']] | None = None,
-  prefix: tuple[Shaped[Array, '#B T'], Shaped[Array, '#B S']] | None = None,
+  prefix_mask: tuple[Shaped[Array, '#B T'], Shaped[Array, '#B S']]
+  | None = None,
   recent: Bool[Array, '#B T S'] | None = None,
 ) -> Bool[Array, '#B #T S'] | None:
   """Masks the keys that queries may attend to, by what is known of them.
@@ -112,18 +113,18 @@ def allowed_keys(
       attention in both directions.
     segments: segments of queries and keys, from 1 on: a query attends only to
       keys of its own segment; 0 is padding. None for one segment.
-    prefix: True for the queries and keys that attend to each other also in the
-      other direction, with `earlier`; or integers, those of one number from 1
-      on attending to each other. None for none.
-    recent: [B, T, S], True where a key is not too far before a query, as
-      `recent_keys` says; None for no such limit.
+    prefix_mask: True for the queries and keys that attend to each other also in
+      the other direction, with `earlier`; or integers, those of one number from
+      1 on attending to each other. None for none. recent: [B, T, S], True where
+      a key is not too far before a query, as `recent_keys` says; None for no
+      such limit.
 
   Returns:
     The mask [B, T, S], where B and T may be 1; None means everything.
   """
   if earlier is not None:
-    if prefix is not None:
-      earlier = earlier | same_blocks(*prefix)
+    if prefix_mask is not None:
+      earlier = earlier | same_blocks(*prefix_mask)
     mask = earlier if mask is None else mask & earlier
   if segments is not None:
     queries, keys = segments

@@ -20,7 +20,7 @@ def cudnn_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Shaped[Array, '#B S'] | None = None,
+  prefix_mask: Shaped[Array, '#B S'] | None = None,
   window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
 ) -> Float[Array, 'B T H K']:
@@ -37,7 +37,7 @@ def cudnn_attention(
       query without any key gets zeros, whatever keys and values contain.
     causal: whether query t may attend only to keys 0..t, where T = S.
     segments: segments, where T = S, as in `ops.allowed_keys`.
-    prefix: prefix, where T = S, as in `ops.allowed_keys`.
+    prefix_mask: the prefix, where T = S, as in `ops.allowed_keys`.
     window: window of `ops.recent_keys`, where T = S; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
 
@@ -49,7 +49,7 @@ def cudnn_attention(
   """
   attention.check_heads(query.shape[2], key.shape[2])
   length, keys = query.shape[1], key.shape[1]
-  if all(x is None for x in (mask, segments, prefix, window)):
+  if all(x is None for x in (mask, segments, prefix_mask, window)):
     lengths = jnp.full(len(query), keys, jnp.int32) if keys % 2 else None
     return _attend(
       *(query, key, value, scale),
@@ -61,7 +61,7 @@ def cudnn_attention(
     mask,
     earlier=ops.causal_mask(length) if causal else None,
     segments=pair(segments),
-    prefix=pair(prefix),
+    prefix_mask=pair(prefix_mask),
     recent=_find_recent(length, window),
   )  # [B, T, S]
   # Keys and values that no query uses may contain anything, NaN included.

@@ -26,7 +26,7 @@ def ring_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Shaped[Array, '#B S'] | None = None,
+  prefix_mask: Shaped[Array, '#B S'] | None = None,
   window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
   softcap: float | None = None,
@@ -49,7 +49,7 @@ def ring_attention(
     value: values [B, S, G, K].
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
-    causal, segments, prefix, window, scale, softcap: as of `tiled_attention`.
+    causal, segments, prefix_mask, window, scale, softcap: `tiled_attention`'s.
 
   Returns:
     The mixed values [B, T, H, K], equal to those without a ring up to rounding.
@@ -62,9 +62,9 @@ def ring_attention(
   tile = tiled_attention.choose_tile(key.shape[1], shards)
   scale = tiled_attention.choose_scale(query, scale)
   pad = tiled_attention.pad_axis
-  if mask is None:
-    mask = jnp.ones((1, 1, key.shape[1]), bool)
-  structure = _pad_structure(mask, (segments, prefix), shards, shards * tile)
+  mask = jnp.ones((1, 1, key.shape[1]), bool) if mask is None else mask
+  of_tokens = segments, prefix_mask
+  structure = _pad_structure(mask, of_tokens, shards, shards * tile)
   structure = structure._replace(window=tiled_attention.make_window(window))
   query = pad(query, 1, shards)
   key, value = (pad(x, 1, shards * tile) for x in (key, value))

@@ -27,7 +27,7 @@ def tiled_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Shaped[Array, '#B S'] | None = None,
+  prefix_mask: Shaped[Array, '#B S'] | None = None,
   window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
   softcap: float | None = None,
@@ -47,7 +47,7 @@ def tiled_attention(
       that is the same for all queries, [B, 1, S], takes little memory.
     causal: whether query t may attend only to keys 0..t, where T = S. Unlike a
       causal mask, it takes no memory; nor do the next three.
-    segments, prefix: where T = S, as in `ops.allowed_keys`.
+    segments, prefix_mask: where T = S, as in `ops.allowed_keys`.
     window: where T = S, as in `ops.recent_keys`; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
     softcap: softcap, as in `ops.dot_product_attention`.
@@ -63,7 +63,7 @@ def tiled_attention(
   if key.shape[1] % tile and mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
   pad = lambda x, axis: x if x is None else pad_axis(x, axis, tile)
-  of_queries = segments, prefix
+  of_queries = segments, prefix_mask
   structure = Structure(
     pad(mask, 2),
     *of_queries,
@@ -72,7 +72,7 @@ def tiled_attention(
   )
   settings = Settings(causal, tile, choose_scale(query, scale), softcap=softcap)
   key, value = pad(key, 1), pad(value, 1)
-  only_earlier = causal and prefix is None
+  only_earlier = causal and prefix_mask is None
   parts = min(PARTS, key.shape[1] // tile) if only_earlier else 1
   mixed = [
     _attend_part(settings, query, key, value, structure, part, parts)
@@ -324,7 +324,7 @@ def _mask_keys(settings, keys, structure, length):
     cut(structure.mask),
     earlier=earlier,
     segments=_pair(structure.query_segments, cut(structure.key_segments)),
-    prefix=_pair(structure.query_prefix, cut(structure.key_prefix)),
+    prefix_mask=_pair(structure.query_prefix, cut(structure.key_prefix)),
     recent=recent,
   )
   if allowed is None:

@@ -114,7 +114,7 @@ def compile_step(
       'parameters': _bytes_per_device(params),
       'optimizer': _bytes_per_device(plan.abstract.opt_state),
       'average': _bytes_per_device(plan.abstract.ema),
-      'teachers': _bytes_per_device(train_program.frozen),
+      'teachers': _bytes_per_device(train_program.frozen_params),
       'batch': _bytes_per_device(batch),
     },
     flops=flops.count(traced.jaxpr),

@@ -104,7 +104,7 @@ class Pretrained:
     match = processors.find(self.files, parts)
     return match or (self.settings(preprocess.FILE), preprocess.FILE)
 
-  def pixels(self, images: Any) -> Array:
+  def preprocess(self, images: Any) -> Array:
     """Preprocesses images to arrays [B, H, W, 3], the input of the module.
 
     Args:

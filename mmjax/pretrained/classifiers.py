@@ -23,7 +23,7 @@ class PublishedClassifier(base.Pretrained):
 
   def arrays(self, inputs: Any) -> Array:
     """Preprocesses examples to the input of the module."""
-    return self.pixels(inputs)
+    return self.preprocess(inputs)
 
   def class_logits(self, inputs: Any) -> Array:
     """Logits [B, C] of examples.
@@ -71,7 +71,7 @@ class PublishedImageEncoder(PublishedClassifier):
 
   def encode_image(self, images: Any) -> TokenVectors:
     """Encodes images to `TokenVectors`: values [B, N, D], pooled [B, D]."""
-    return self.jit_method('encode')(self.params, self.pixels(images))
+    return self.jit_method('encode')(self.params, self.preprocess(images))
 
 
 class PublishedVideoEncoder(PublishedClassifier):
@@ -79,9 +79,9 @@ class PublishedVideoEncoder(PublishedClassifier):
 
   def encode_video(self, videos: Any) -> TokenVectors:
     """Encodes videos to `TokenVectors`: values [B, N, D], pooled [B, D]."""
-    return self.jit_method('encode')(self.params, self.pixels(videos))
+    return self.jit_method('encode')(self.params, self.preprocess(videos))
 
-  def pixels(self, videos: Any) -> Array:
+  def preprocess(self, videos: Any) -> Array:
     """Preprocesses videos to arrays [B, F, H, W, 3], the input of the module.
 
     Args:
@@ -99,7 +99,7 @@ class PublishedVideoEncoder(PublishedClassifier):
           'pick as many of them'
         )
     return jnp.stack(
-      [super(PublishedVideoEncoder, self).pixels([*v]) for v in videos]
+      [super(PublishedVideoEncoder, self).preprocess([*v]) for v in videos]
     )
 
 

@@ -17,7 +17,7 @@ class PublishedDualEncoder(base.Pretrained):
 
   def encode_image(self, images) -> Array:
     """Encodes images, as for `pixels`, to unit vectors [B, E]."""
-    return self.jit_method('encode_image')(self.params, self.pixels(images))
+    return self.jit_method('encode_image')(self.params, self.preprocess(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Encodes texts to unit vectors [B, E]."""

@@ -89,12 +89,12 @@ class Model(vision_language.PublishedVisionLanguage):
     return _sections(self.config)[0]['mm_tokens_per_image']
 
   @classmethod
-  def read_image_text(
+  def read_expansion(
     cls,
     config: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any],
     find_token: Callable[[int], str | None],
-  ) -> interleaved.ImageText:
+  ) -> interleaved.PlaceholderExpansion:
     """The three tokens of an image, between empty lines."""
     del tokenizer_config
     both = _sections(config)[0]
@@ -107,7 +107,9 @@ class Model(vision_language.PublishedVisionLanguage):
           'tokenizer; take both files from one model'
         )
       tokens.append(token)
-    return interleaved.ImageText(tokens[0], ('\n\n', *tokens, '\n\n'))
+    return interleaved.PlaceholderExpansion(
+      tokens[0], ('\n\n', *tokens, '\n\n')
+    )
 
 
 def module(

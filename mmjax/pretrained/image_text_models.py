@@ -36,7 +36,7 @@ class PublishedImageTextModel(base.Pretrained):
       ConfigError: if the checkpoint writes no captions.
     """
     self._check(self.task == 'caption', 'caption')
-    pixels = self.pixels(images)
+    pixels = self.preprocess(images)
     start = self.tokenizer.encode(prompt, add_special_tokens=False).ids
     ids = jnp.asarray([[self.module.bos_id, *start]] * len(pixels), jnp.int32)
     batch = {
@@ -91,7 +91,7 @@ class PublishedImageTextModel(base.Pretrained):
   def encode_image(self, images: Any) -> Array:
     """Encodes images to unit vectors [B, E], if the checkpoint matches."""
     self._check(self.embeds, 'embed')
-    return self.jit_method('encode_image')(self.params, self.pixels(images))
+    return self.jit_method('encode_image')(self.params, self.preprocess(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Encodes texts to unit vectors [B, E], if the checkpoint matches."""
@@ -144,7 +144,7 @@ class PublishedImageTextModel(base.Pretrained):
       )
 
   def _make_pairs(self, images: Any, texts: Any, name: str) -> Batch:
-    pixels = self.pixels(images)
+    pixels = self.preprocess(images)
     ids, mask = self.tokenize(texts)
     if len(pixels) != len(ids):
       raise ConfigError(

@@ -16,7 +16,7 @@ from mmjax.types import Array, Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageText:
+class PlaceholderExpansion:
   """What replaces the placeholder of an image before a prompt is tokenised.
 
   Attributes:
@@ -43,12 +43,12 @@ class PublishedInterleaved(language_models.PublishedWriter):
   samples_videos: ClassVar[bool] = False
 
   @classmethod
-  def read_image_text(
+  def read_expansion(
     cls,
     config: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any],
     find_token: Callable[[int], str | None],
-  ) -> ImageText | None:
+  ) -> PlaceholderExpansion | None:
     """What is read for an image; None for what stands in the prompt.
 
     Args:
@@ -64,9 +64,9 @@ class PublishedInterleaved(language_models.PublishedWriter):
     return None
 
   @functools.cached_property
-  def image_text(self) -> ImageText | None:
-    """What is read for an image, see `read_image_text`."""
-    return self.read_image_text(
+  def image_text(self) -> PlaceholderExpansion | None:
+    """What is read for an image, see `read_expansion`."""
+    return self.read_expansion(
       self.config, self.tokenizer_config, self.tokenizer.id_to_token
     )
 

@@ -159,19 +159,19 @@ class Model(vision_language.PublishedVisionLanguage):
     return _sections(self.config)[1]
 
   @classmethod
-  def read_image_text(
+  def read_expansion(
     cls,
     config: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any],
     find_token: Callable[[int], str | None],
-  ) -> interleaved.ImageText:
+  ) -> interleaved.PlaceholderExpansion:
     """The placeholder between the tokens that begin and end an image."""
     del config, find_token
     begin, image, end = (
       _find_token(tokenizer_config, f'{name}_token')
       for name in ('boi', 'image', 'eoi')
     )
-    return interleaved.ImageText(image, (begin, image, end))
+    return interleaved.PlaceholderExpansion(image, (begin, image, end))
 
   def draw(
     self,

@@ -370,24 +370,25 @@ class PublishedLanguageModel(PublishedWriter):
   def _prepare(
     self, rows: list[list[int]], max_new_tokens: int | None
   ) -> tuple[Batch, list[list[int]]]:
-    room = self.find_max_new_tokens(max_new_tokens, max(map(len, rows)))
-    ids, mask = self._pad(rows, room)
+    number = self.find_max_new_tokens(max_new_tokens, max(map(len, rows)))
+    ids, mask = self._pad(rows, number)
     return {'text': ids, 'text_mask': mask}, rows
 
   def tokenize(
-    self, texts: str | Sequence[str], room: int = 1
+    self, texts: str | Sequence[str], max_new_tokens: int = 1
   ) -> tuple[Array, Array]:
     """Tokenizes texts to ids [B, T] and a mask [B, T], padded on the right.
 
     Args:
       texts: one text or several.
-      room: number of tokens to generate, for which positions are left.
+      max_new_tokens: number of tokens to generate, for which positions are
+      left.
     """
-    return self._pad(self.tokenize_rows(texts), room)
+    return self._pad(self.tokenize_rows(texts), max_new_tokens)
 
   def _pad(
-    self, rows: Sequence[Sequence[int]], room: int
+    self, rows: Sequence[Sequence[int]], max_new_tokens: int
   ) -> tuple[Array, Array]:
-    most = self.module.decoder.max_length - room + 1
+    most = self.module.decoder.max_length - max_new_tokens + 1
     ids, mask = base.pad_rows(rows, self.pad_id, step=STEP, most=most)
     return jnp.asarray(ids), jnp.asarray(mask)

@@ -148,7 +148,7 @@ class Model(vision_language.PublishedVisionLanguage):
     """The config of the vision encoder, with defaults filled in."""
     return _sections(self.config)[1]
 
-  def pixels(self, images: Any) -> Array:
+  def preprocess(self, images: Any) -> Array:
     """Preprocesses images to their tiles [N, h, w, 3], those of all in a row.
 
     Args:

@@ -118,7 +118,7 @@ def module(
     projector=mnn.Linear(text['hidden_size'], dtype=dtype),
     decoder=_decoder(config, text, dtype),
     placeholders=(both['image_token_index'],),
-    prefix=True,
+    prefix_lm=True,
   )
 
 

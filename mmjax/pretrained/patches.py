@@ -53,7 +53,7 @@ class PatchPreprocessor:
     pixels: preprocessor of the resized image.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
-    frames: number of frames in one patch (temporal_patch_size).
+    temporal_patch_size: number of frames in one patch.
     min_pixels: smallest number of pixels after the resize.
     max_pixels: largest number of pixels after the resize.
     resize: whether images are resized.
@@ -62,7 +62,7 @@ class PatchPreprocessor:
   pixels: preprocess.ImagePreprocessor
   patch_size: int = 14
   merge_size: int = 2
-  frames: int = 2
+  temporal_patch_size: int = 2
   min_pixels: int = 56 * 56
   max_pixels: int = 28 * 28 * 1280
   resize: bool = True
@@ -99,7 +99,9 @@ class PatchPreprocessor:
     return cls(
       patch_size=config.get('patch_size', cls.patch_size),
       merge_size=config.get('merge_size', cls.merge_size),
-      frames=config.get('temporal_patch_size', cls.frames),
+      temporal_patch_size=config.get(
+        'temporal_patch_size', cls.temporal_patch_size
+      ),
       min_pixels=least,
       max_pixels=most,
       resize=config.get('do_resize', True),
@@ -132,14 +134,14 @@ class PatchPreprocessor:
         size = self.fit_size(frame.height, frame.width, len(frames))
         pixels = dataclasses.replace(pixels, size=size)
       images.append(pixels(frame))
-    missing = -len(images) % self.frames
+    missing = -len(images) % self.temporal_patch_size
     video = np.stack(images + [images[-1]] * missing)
     patches = packing.cut_frames(
-      video, self.patch_size, self.merge_size, self.frames
+      video, self.patch_size, self.merge_size, self.temporal_patch_size
     )
     side = self.patch_size * self.merge_size
     grid = packing.Grid(
-      len(video) // self.frames,
+      len(video) // self.temporal_patch_size,
       video.shape[1] // side,
       video.shape[2] // side,
     )
@@ -214,7 +216,7 @@ class VideoPreprocessor(PatchPreprocessor):
       self.min_pixels,
       packing.share_pixels(
         number,
-        self.frames,
+        self.temporal_patch_size,
         self.min_pixels,
         self.max_pixels,
         self.total_pixels,
@@ -247,9 +249,9 @@ def check(
     ('patch_size', prepares.patch_size, 'patch_size', encoder.patch_size),
     (
       'temporal_patch_size',
-      prepares.frames,
+      prepares.temporal_patch_size,
       'temporal_patch_size',
-      encoder.frames,
+      encoder.temporal_patch_size,
     ),
   ):
     if value != wanted:

@@ -42,10 +42,10 @@ class Model(qwen_vl.QwenVL):
   def video_interval(self) -> float:
     vision = qwen_vl.vision_section(self.config, _VISION)
     seconds = vision['temporal_patch_size'] / self.frames_per_second
-    return self.read_time(self.config) * seconds
+    return self.read_tokens_per_second(self.config) * seconds
 
   @classmethod
-  def read_time(cls, config: Mapping[str, Any]) -> float:
+  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> float:
     vision = qwen_vl.vision_section(config, _VISION)
     return float(vision['tokens_per_second'])
 
@@ -65,7 +65,7 @@ def module(
     out_width=vision['out_hidden_size'],
     merge_size=vision['spatial_merge_size'],
     patch_size=vision['patch_size'],
-    frames=vision['temporal_patch_size'],
+    temporal_patch_size=vision['temporal_patch_size'],
     window=vision['window_size']
     // (vision['patch_size'] * vision['spatial_merge_size']),
     window_layers=tuple(i for i in range(vision['depth']) if i not in whole),

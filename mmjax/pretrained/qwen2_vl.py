@@ -40,7 +40,7 @@ def module(
     out_width=vision['hidden_size'],
     merge_size=vision['spatial_merge_size'],
     patch_size=vision['patch_size'],
-    frames=vision['temporal_patch_size'],
+    temporal_patch_size=vision['temporal_patch_size'],
     block={'activation': configs.activation(vision['hidden_act'])},
     dtype=dtype,
   )

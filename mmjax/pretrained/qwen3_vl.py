@@ -71,7 +71,7 @@ class VideoPreprocessor(patches.VideoPreprocessor):
     if min(height, width) < side:
       scale = max(side / height, side / width)
       height, width = int(height * scale), int(width * scale)
-    number = max(number, self.frames)
+    number = max(number, self.temporal_patch_size)
     return packing.fit_size(
       height,
       width,
@@ -79,7 +79,8 @@ class VideoPreprocessor(patches.VideoPreprocessor):
       self.min_pixels,
       self.max_pixels,
       frames=number,
-      counted=round(number / self.frames) * self.frames,
+      counted=round(number / self.temporal_patch_size)
+      * self.temporal_patch_size,
     )
 
 
@@ -99,7 +100,7 @@ class Model(qwen_vl.QwenVL):
   samples_videos: ClassVar[bool] = False
 
   @classmethod
-  def read_time(cls, config: Mapping[str, Any]) -> None:
+  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> None:
     del config  # Times are words.
 
   def prepare_batch(
@@ -138,7 +139,7 @@ class Model(qwen_vl.QwenVL):
       )
     # The steps have their own start and end.
     parts = text.replace(f'{start}{pad}{end}', pad).split(pad)
-    size = self.video_preprocessor.frames
+    size = self.video_preprocessor.temporal_patch_size
     out = parts[0]
     for frames, part in zip(videos, parts[1:], strict=True):
       for first in range(0, frames, size):
@@ -196,7 +197,7 @@ def module(
       out_width=vision['out_hidden_size'],
       merge_size=vision['spatial_merge_size'],
       patch_size=vision['patch_size'],
-      frames=vision['temporal_patch_size'],
+      temporal_patch_size=vision['temporal_patch_size'],
       patch_bias=True,
       position_grid=(side, side),
       level_layers=levels,

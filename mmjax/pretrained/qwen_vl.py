@@ -145,7 +145,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     return cls.video_class.from_config(settings, cls.image_defaults, file)
 
   @classmethod
-  def read_time(cls, config: Mapping[str, Any]) -> float | None:
+  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> float | None:
     """Rotary positions a second of video (tokens_per_second); 0: steps count.
 
     None for a model that reads times among its words.
@@ -156,7 +156,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     del config
     return 0.0
 
-  def pixels(self, images: Any) -> Batch:
+  def preprocess(self, images: Any) -> Batch:
     """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
 
     Args:
@@ -264,7 +264,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     except ConfigError as error:
       raise file.explain(error) from error
     pixels, grid = prepares(frames)
-    time = self.read_time(self.config)
+    time = self.read_tokens_per_second(self.config)
     interval = time * prepares.frames / sample.rate if time else 1.0
     return pixels, [dataclasses.replace(grid, interval=interval, video=True)]
 

@@ -66,7 +66,7 @@ class Model(siglip.Model):
     """The published tokenizer, in lower case and with truncation."""
     return tokenizers.add_lower_case(super().tokenizer)
 
-  def pixels(self, images: Any) -> encoders.ImagePatches:
+  def preprocess(self, images: Any) -> encoders.ImagePatches:
     """Preprocesses images to patches, the input of the module.
 
     Args:

@@ -46,7 +46,7 @@ class TilePreprocessor:
     if not isinstance(image, PIL.Image.Image):
       image = PIL.Image.fromarray(np.asarray(image))
     tiles = self.cutter.cut(image_files.to_rgb(image))
-    return np.stack([self.pixels(tile) for tile in tiles.images]), tiles
+    return np.stack([self.preprocess(tile) for tile in tiles.images]), tiles
 
 
 def read_pixels(
@@ -130,7 +130,7 @@ class PublishedTiles(vision_language.PublishedVisionLanguage):
     parts = self.cutter.write(tiles.rows, tiles.columns)
     return ''.join(self.placeholder if part is None else part for part in parts)
 
-  def pixels(self, images: Any) -> Array:
+  def preprocess(self, images: Any) -> Array:
     """Preprocesses images to their tiles [N, h, w, 3], those of all in a row.
 
     Args:

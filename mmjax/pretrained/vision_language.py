@@ -56,7 +56,7 @@ class PublishedVisionLanguage(interleaved.PublishedInterleaved):
     arrays = np.zeros((len(rows), most, side, side, 3), np.float32)
     for i, row in enumerate(rows):
       if row:
-        pixels = self.pixels(row)
+        pixels = self.preprocess(row)
         if pixels.shape[1:] != arrays.shape[2:]:
           file = self.find_preprocessing()[1]
           raise ConfigError(

@@ -158,7 +158,7 @@ def convert_image_text(
   file = tokenizer_settings.FILE
   words = configs.parse(files[file], file) if file in files else {}
   find_token = tokenizers.Tokenizer.from_file(str(tokenizer)).id_to_token
-  found = model.read_image_text(config, words, find_token)
+  found = model.read_expansion(config, words, find_token)
   if found is None:
     return {}
   return {'turns': {'image_text': found.parts, 'image_mark': found.mark}}
@@ -185,7 +185,7 @@ def _convert_videos(
   files: Mapping[str, bytes],
 ) -> dict[str, dict[str, Any]]:
   """Settings of a feature of the kind videos; {} if times are words."""
-  time = model.read_time(config)
+  time = model.read_tokens_per_second(config)
   if time is None:
     return {}
   prepares = model.make_video_preprocessor(files)

@@ -102,7 +102,7 @@ class Run:
     """Texts to ids and back."""
     return self.preprocessor.tokenizer
 
-  def apply(
+  def predict(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
     """Makes a predict function, compiles it at its first call, and calls it.
@@ -155,7 +155,7 @@ def load(
   Args:
     workdir: the folder.
     experiment: what has the run's own classes instead: an experiment file's
-      path or module, or a `Definition`; None for the recorded file.
+      path or module, or a `Builder`; None for the recorded file.
     check: called before the parameters are read, with the run without them; it
       may raise, as where the run can't do what is asked for.
 

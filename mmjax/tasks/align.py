@@ -31,7 +31,7 @@ def embed(run: base.TrainedModel, **values: Any) -> Array:
       f'embed takes the values of one feature, not of {list(values) or "none"}'
     )
   (name,) = values
-  return run.apply(predict.make_embed, run.prepare(**values), name=name)
+  return run.predict(predict.make_embed, run.prepare(**values), name=name)
 
 
 def rank_texts(

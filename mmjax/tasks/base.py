@@ -110,7 +110,7 @@ class EvalContext:
   blind_metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
-  frozen: Mapping[str, Params] = dataclasses.field(default_factory=dict)
+  frozen_params: Mapping[str, Params] = dataclasses.field(default_factory=dict)
   judges: Mapping[Any, Judge] = dataclasses.field(default_factory=dict)
 
   def settings(self) -> dict[str, int]:
@@ -272,7 +272,7 @@ class Task:
     del features
     return {}
 
-  def output_text(self) -> str:
+  def target_feature(self) -> str:
     """The text feature that a model writes, where the task chooses it.
 
     '' for models that write no text, or always the feature `text`.

@@ -171,7 +171,7 @@ def _find_output_text(tasks: Mapping[str, base.Task]) -> str:
   Raises:
     ConfigError: if two tasks write different features.
   """
-  written = {task.output_text(): name for name, task in tasks.items()}
+  written = {task.target_feature(): name for name, task in tasks.items()}
   written.pop('', None)
   if len(written) > 1:
     raise ConfigError(

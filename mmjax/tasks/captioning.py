@@ -14,7 +14,7 @@ def caption(
   run: base.TrainedModel, image: Any, *, beam_size: int = 1
 ) -> list[str]:
   """A caption of each image; greedy, or the best of a beam."""
-  ids = run.apply(
+  ids = run.predict(
     predict.make_generate,
     run.prepare(image=image),
     text_kind='caption',

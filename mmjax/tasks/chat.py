@@ -51,7 +51,7 @@ def chat(
     strings.start(1, stop, generation['eos_id'])
     settings['on_tokens'] = strings
   turns, images = chat_inputs.read(messages, run.preprocessor[task.target])
-  ids = run.apply(
+  ids = run.predict(
     predict.make_generate,
     make_batch(run, turns, images, new),
     **generation,
@@ -104,7 +104,7 @@ def choose(
     tokens[0, i, : len(row)] = row
     mask[0, i, : len(row)] = True
   batch = make_batch(run, turns, images, length)
-  scores = run.apply(
+  scores = run.predict(
     predict.make_option_scores,
     {**batch, 'options': tokens, 'options_mask': mask},
     text_kind='continue',
@@ -116,7 +116,7 @@ def make_batch(
   run: base.TrainedModel,
   turns: Sequence[Mapping[str, Any]],
   images: Mapping[str, Any],
-  room: int,
+  max_new_tokens: int,
   pad: Callable[[int], int] = lambda number: -(-number // _STEP) * _STEP,
 ) -> dict[str, Any]:
   """Arrays of one conversation up to an answer.
@@ -125,15 +125,15 @@ def make_batch(
     run: the trained model.
     turns: as `mmjax.tasks.chat_inputs.read` returns them.
     images: images by feature, as it returns them.
-    room: number of tokens to write, for which padding leaves positions.
-    pad: from the number of tokens to that of the arrays.
+    max_new_tokens: number of tokens to write, for which padding leaves
+    positions. pad: from the number of tokens to that of the arrays.
   """
   feature = run.preprocessor[base.find_task(run, Chat).target]
   number = len(feature.encode(turns, prompt=True)[0])
   length = pad(number)
   decoder = run.module.decoder
   if decoder.positions != 'none':  # It has positions for so many alone.
-    length = max(number, min(length, decoder.max_length - room + 1))
+    length = max(number, min(length, decoder.max_length - max_new_tokens + 1))
   arrays = feature.make_prompt_arrays(turns, length)
   batch = {key: array[None] for key, array in arrays.items()}
   return {**batch, **chat_inputs.prepare(run, feature, images)}
@@ -251,7 +251,7 @@ class Chat(base.Task):
       )
     return {}
 
-  def output_text(self) -> str:
+  def target_feature(self) -> str:
     return self.target
 
   def generation_settings(self, tokenizer: Any, number: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
     **values: one value or several of each input; the others count as absent.
   """
   batch = base.prepare_inputs(run, values)
-  return run.apply(predict.make_output, batch, target=target)
+  return run.predict(predict.make_output, batch, target=target)
 
 
 def classify(run: base.TrainedModel, **values: Any) -> list[Any]:

@@ -44,7 +44,7 @@ def draw(
   batch = denoise.make_texts_batch(run, task, texts, seed)
   chosen = denoise.choose(task, guidance=guidance, steps=steps)
   feature = run.preprocessor[task.feature]
-  images = run.apply(
+  images = run.predict(
     task.maker, batch, **chosen.sampling(run.preprocessor.features)
   )
   return masked.to_pixels(feature, np.asarray(images))

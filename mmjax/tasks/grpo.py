@@ -146,7 +146,7 @@ class Grpo(chat.Chat):
 
 
 def make_grpo(reward: Reward) -> type[Grpo]:
-  """The task `Grpo` of a reward, for the tasks of an experiment's definition.
+  """The task `Grpo` of a reward, for the tasks of an experiment's builder.
 
   Args:
     reward: function from an answer's text, without the token that ends it, and

@@ -55,7 +55,7 @@ def fill(
   ]
   ids, mask, hidden = map(np.stack, zip(*encoded, strict=True))
   batch |= {name: ids, f'{name}_mask': mask, f'{name}_gaps': hidden}
-  logits = np.asarray(run.apply(predict.make_fill, batch, feature=name))
+  logits = np.asarray(run.predict(predict.make_fill, batch, feature=name))
   specials = _find_specials(feature)
   return [
     _fill_row(feature.tokenizer, *row, specials)
@@ -84,7 +84,7 @@ def reconstruct(
     raise ConfigError(f'{task.feature!r} is a text; use fill')
   if task.feature not in values:
     raise ConfigError(f'reconstruct needs {task.feature!r}')
-  images = run.apply(
+  images = run.predict(
     predict.make_reconstructions,
     base.prepare_inputs(run, values),
     objective=task.objective(run.preprocessor.features),
@@ -110,7 +110,7 @@ def _lines(
     ]
   batch = dict(base.prepare_inputs(run, inputs)) | {'index': np.zeros(1, int)}
   objective = task.objective(run.preprocessor.features)
-  found = run.apply(predict.make_masked_patches, batch, objective=objective)
+  found = run.predict(predict.make_masked_patches, batch, objective=objective)
   error, baseline = np.asarray(found)[0]
   return [
     f'squared error of the {objective.fraction:.0%} of patches that are hidden:'

@@ -97,7 +97,7 @@ def match(run: base.TrainedModel, **values: Any) -> np.ndarray:
   """Probabilities [B] that the given features belong together."""
   batch = base.prepare_inputs(run, values)
   logits = np.asarray(
-    run.apply(predict.make_output, batch, target=matching.OUTPUT)
+    run.predict(predict.make_output, batch, target=matching.OUTPUT)
   )[:, 0]
   return 1 / (1 + np.exp(-logits.astype(np.float64)))
 

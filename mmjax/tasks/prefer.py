@@ -109,8 +109,8 @@ class Prefer(chat.Chat):
     """
     adapter = context.config.adapter
     for name, task in context.tasks.items():
-      if task is self and name in context.frozen:
-        return lambda params, own=context.frozen[name]: own
+      if task is self and name in context.frozen_params:
+        return lambda params, own=context.frozen_params[name]: own
     if adapter.layers and not adapter.train:
       return lambda params: adapters.split(params)[0]
     return None

@@ -33,7 +33,7 @@ def imagine(
   task = denoise.choose(base.find_task(run, Prior), guidance=guidance)
   texts = [texts] if isinstance(texts, str) else list(texts)
   batch = denoise.make_texts_batch(run, task, texts, seed)
-  return run.apply(predict_unclip.make_prior, batch, **task.sampling())
+  return run.predict(predict_unclip.make_prior, batch, **task.sampling())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def reconstruct(run: base.TrainedModel, images: Any) -> np.ndarray:
   """
   feature = base.find_task(run, Reconstruct).feature
   batch = run.prepare(**{feature: _as_list(images)})
-  out = run.apply(predict.make_reconstruct, batch)
+  out = run.predict(predict.make_reconstruct, batch)
   return masked.to_pixels(run.preprocessor[feature], np.asarray(out))
 
 
@@ -107,14 +107,14 @@ def _as_list(images: Any) -> list[Any]:
 def _encode(run: base.TrainedModel, images: Any, method: str) -> np.ndarray:
   feature = base.find_task(run, Reconstruct).feature
   batch = run.prepare(**{feature: _as_list(images)})
-  out = run.apply(predict.make_method, batch, method=method, feature=feature)
+  out = run.predict(predict.make_method, batch, method=method, feature=feature)
   return np.asarray(out)
 
 
 def _decode(run: base.TrainedModel, codes: np.ndarray, method: str):
   feature = base.find_task(run, Reconstruct).feature
   batch = {'codes': codes}
-  out = run.apply(predict.make_method, batch, method=method, feature='codes')
+  out = run.predict(predict.make_method, batch, method=method, feature='codes')
   return masked.to_pixels(run.preprocessor[feature], np.asarray(out))
 
 

@@ -25,7 +25,7 @@ def regress(run: base.TrainedModel, **values: Any) -> np.ndarray:
   feature = run.preprocessor[task.target]
   batch = base.prepare_inputs(run, values)
   outputs = np.asarray(
-    run.apply(predict.make_output, batch, target=task.target)
+    run.predict(predict.make_output, batch, target=task.target)
   )
   return outputs * np.atleast_1d(feature.std) + np.atleast_1d(feature.mean)
 

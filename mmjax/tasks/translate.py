@@ -23,7 +23,7 @@ def translate(
     **values: one value or several of each input; the others count as absent.
   """
   task = base.find_task(run, Translate)
-  ids = run.apply(
+  ids = run.predict(
     predict.make_generate,
     base.prepare_inputs(run, values),
     text_kind='write',
@@ -88,7 +88,7 @@ class Translate(base.Task):
     base.get_target(self.target, features, (Text,))
     return {}
 
-  def output_text(self) -> str:
+  def target_feature(self) -> str:
     return self.target
 
   def evaluators(

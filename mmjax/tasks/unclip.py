@@ -134,7 +134,7 @@ def change(
   task = _choose(run, guidance, steps)
   batch = denoise.make_texts_batch(run, task, [before, after], 0)
   del batch['seed']
-  texts = run.apply(predict.make_embed, batch, name=task.condition)
+  texts = run.predict(predict.make_embed, batch, name=task.condition)
   difference = ops.unit_norm(texts[1:] - texts[:1])
   embedding = _embed_images(run, task, [image])
   noise = _invert(run, task, [image], embedding)
@@ -159,7 +159,7 @@ def _prepare_images(
 def _embed_images(run: base.TrainedModel, task: 'Unclip', images: Any) -> Array:
   """Unit vectors [N, E]."""
   batch = _prepare_images(run, task, images)
-  return run.apply(predict.make_embed, batch, name=task.feature)
+  return run.predict(predict.make_embed, batch, name=task.feature)
 
 
 def _invert(
@@ -171,7 +171,7 @@ def _invert(
     'image_embedding': embeddings,
   }
   sampling = predict_unclip.Sampling(**task.sampler_settings())
-  return run.apply(predict_unclip.make_invert, batch, generator=sampling)
+  return run.predict(predict_unclip.make_invert, batch, generator=sampling)
 
 
 def _draw(
@@ -190,7 +190,7 @@ def _draw(
   if 'noise' in more:
     task = dataclasses.replace(task, sampler='ddim')
   feature = run.preprocessor[task.feature]
-  images = run.apply(
+  images = run.predict(
     predict.make_draw,
     batch,
     shape=tuple(feature.shape),

@@ -15,7 +15,7 @@ from mmjax.types import Array, Batch
 
 def answer_logits(run: base.TrainedModel, batch: Batch) -> Array:
   """Logits [B, C] over training's answers, of `prepare(image=, questions=)`."""
-  return run.apply(predict.make_answer_logits, batch)
+  return run.predict(predict.make_answer_logits, batch)
 
 
 def classify_answer(
@@ -40,7 +40,7 @@ def generate_answer(
   beam_size: int = 1,
 ) -> list[str]:
   """An answer to each image's question; greedy, or the best of a beam."""
-  ids = run.apply(
+  ids = run.predict(
     predict.make_generate,
     run.prepare(image=image, questions=questions),
     text_kind='answer',

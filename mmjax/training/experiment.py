@@ -80,7 +80,7 @@ class Experiment:
     notes: what the user should know before the first step; printed.
     sources: names of a mixture's sources, by the batch's `source_index`; empty
       for batches of one source.
-    frozen: models that objectives learn from, by the objective's name.
+    frozen_models: models that objectives learn from, by the objective's name.
     rollout: what makes examples of the data's with the model, before each
       update; None to train on the data's.
     make_inputs: function from a batch on the device to what model and
@@ -101,7 +101,7 @@ class Experiment:
   )
   notes: Sequence[str] = ()
   sources: Sequence[str] = ()
-  frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
+  frozen_models: Mapping[str, teachers.FrozenModel] = dataclasses.field(
     default_factory=dict
   )
   rollout: Rollout | None = None
@@ -114,10 +114,10 @@ Build = Callable[[Any, jax.sharding.Mesh], Experiment]
 
 
 @dataclasses.dataclass(frozen=True)
-class Definition(components_lib.Components):
+class Builder(components_lib.Components):
   """An experiment file's `build`: the tasks of a config, trained together.
 
-  What is trained is the config's `tasks`, whatever the file; `Definition()`
+  What is trained is the config's `tasks`, whatever the file; `Builder()`
   adds nothing to these. A file of a user's own adds parts: see the attributes.
 
   Attributes:
@@ -148,7 +148,7 @@ class Definition(components_lib.Components):
 def from_tasks(
   config: Any,
   mesh: jax.sharding.Mesh,
-  definition: Definition | None = None,
+  builder: Builder | None = None,
   blind_metrics: Mapping[str, float] | None = None,
 ) -> Experiment:
   """Builds the experiment of a config's tasks.
@@ -156,38 +156,38 @@ def from_tasks(
   Args:
     config: a completed config.
     mesh: devices to train on.
-    definition: what the config can name beside mmjax's own, if anything.
+    builder: what the config can name beside mmjax's own, if anything.
     blind_metrics: results of the blind baseline.
 
   Raises:
     ConfigError: if a setting is refused, before data is read, or the data is.
   """
-  definition = definition or Definition()
-  built_tasks = definition.build_tasks(config)
-  _check_names(config, definition)
+  builder = builder or Builder()
+  built_tasks = builder.build_tasks(config)
+  _check_names(config, builder)
   features = feeds.build_features(
     config.data,
     {name: task.needs() for name, task in built_tasks.items()},
     models.list_encoder_inputs(config.model),
-    definition.kind_table,
+    builder.kind_table,
   )
   output_spec = tasks_lib.find_output_spec(built_tasks, features)
-  from_config.check(config, features, output_spec, definition.tables)
+  from_config.check(config, features, output_spec, builder.tables)
   feed = _open_feed(config, mesh, built_tasks, features)
   fitted = feed.preprocessor.features
   output_spec = tasks_lib.find_output_spec(built_tasks, fitted)
-  tables = definition.tables
+  tables = builder.tables
   model = from_config.build(config, feed.preprocessor, output_spec, tables)
   objectives = tasks_lib.objectives(built_tasks, fitted)
   frozen = _load_teachers(built_tasks, feed)
   frozen |= _load_references(config, objectives, model, feed)
-  evaluated = _get_evaluated(built_tasks, definition)
+  evaluated = _get_evaluated(built_tasks, builder)
   judges = teachers.load_judges(evaluated, feed.preprocessor)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
     named = {'model': model, 'prefix': prefix, 'blind_metrics': blind}
-    named['frozen'] = {name: copy.params for name, copy in frozen.items()}
+    named['frozen_params'] = {name: x.params for name, x in frozen.items()}
     described = _describe_split(config, feed, split, judges=judges, **named)
     return _build_evaluators(_drop_lacking(evaluated, feed, split), described)
 
@@ -200,7 +200,7 @@ def from_tasks(
     files=feed.files,
     notes=feed.notes,
     sources=feed.sources,
-    frozen=frozen,
+    frozen_models=frozen,
     rollout=_make_rollout(built_tasks, model, feed),
     make_inputs=feed.preprocessor.make_inputs,
     shapes=feed.shapes,
@@ -246,7 +246,7 @@ def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
 
 def _load_teachers(
   chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed
-) -> dict[str, teachers.Frozen]:
+) -> dict[str, teachers.FrozenModel]:
   """The models that tasks learn from, by the task's name."""
   found = {
     name: task.find_teacher(feed.preprocessor.features)
@@ -285,7 +285,7 @@ def _load_references(
   objectives: Mapping[str, tuple[float, Objective]],
   model: Any,
   feed: feeds.Feed,
-) -> dict[str, teachers.Frozen]:
+) -> dict[str, teachers.FrozenModel]:
   """Copies of the initial model that tasks learn from, by the task's name."""
   return {
     name: references.load(name, config, model, feed.init_batch)
@@ -295,10 +295,10 @@ def _load_references(
 
 
 def _get_evaluated(
-  chosen: Mapping[str, tasks_lib.Task], definition: Definition
+  chosen: Mapping[str, tasks_lib.Task], builder: Builder
 ) -> dict[str, tasks_lib.Task]:
   """The tasks that are evaluated."""
-  names = definition.evaluates or chosen
+  names = builder.evaluates or chosen
   return {name: task for name, task in chosen.items() if name in names}
 
 
@@ -321,7 +321,7 @@ def _open_feed(
   )
 
 
-def _check_names(config: Any, definition: Definition) -> None:
+def _check_names(config: Any, builder: Builder) -> None:
   """Refuses a run that nothing could open again.
 
   Raises:

@@ -14,7 +14,7 @@ from mmjax.config import experiment_file, settings
 from mmjax.errors import ConfigError
 from mmjax.training import history as history_lib
 from mmjax.training import runner
-from mmjax.training.experiment import Build, Definition, Experiment
+from mmjax.training.experiment import Build, Builder, Experiment
 
 
 def train(
@@ -32,7 +32,7 @@ def train(
     config: an ml_collections config or a dict, as `get_config` of a config file
       returns it; missing fields get their defaults. It is not changed.
     experiment: a module with a `build`, such as `experiments.contrastive`; a
-      `Definition` or a function `build(config, mesh)`, which may use classes
+      `Builder` or a function `build(config, mesh)`, which may use classes
       of this session; the path of an experiment file; None for the one that
       the config names, or, if it names none, for what mmjax has.
     workdir: the run's folder. A folder that holds a run resumes it, and is
@@ -88,5 +88,5 @@ def _find(
     named: the config's `experiment`.
   """
   if experiment is None:
-    return (experiment_file.find(named) if named else Definition()), named
+    return (experiment_file.find(named) if named else Builder()), named
   return experiment_file.choose(experiment)

@@ -48,10 +48,12 @@ def count(
     tx,
     lr=lambda _: jnp.zeros(()),
     trained=trained,
-    frozen={n: model.apply for n, model in experiment.frozen.items()},
+    frozen_models={
+      n: model.apply for n, model in experiment.frozen_models.items()
+    },
     make_inputs=experiment.make_inputs,
   )
-  given = {n: model.params for n, model in experiment.frozen.items()}
+  given = {n: model.params for n, model in experiment.frozen_models.items()}
   params, batch, given = jax.tree.map(_shape, (params, batch, given))
   state = state_lib.State(
     step=jax.ShapeDtypeStruct((), jnp.int32),

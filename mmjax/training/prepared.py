@@ -110,7 +110,7 @@ def _start(
       for example in examples
     }
     update = functools.partial(
-      _update, compiled, program.put(experiment.frozen)
+      _update, compiled, program.put(experiment.frozen_models)
     )
     if program.rollout is not None:
       update = rollouts.compile_before(update, program, batch)
@@ -153,12 +153,12 @@ def _find_shapes(batch: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _update(
   compiled: Mapping[tuple[Any, ...], Callable[..., Any]],
-  frozen: Mapping[str, Any],
+  frozen_params: Mapping[str, Any],
   state: Any,
   batch: Any,
 ) -> tuple[Any, Any]:
-  """One step by the program of the batch's shapes, from the same frozen."""
-  return compiled[_find_shapes(batch)](state, batch, frozen)
+  """One step by the program of the batch's shapes."""
+  return compiled[_find_shapes(batch)](state, batch, frozen_params)
 
 
 def _make_state(

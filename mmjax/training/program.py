@@ -32,23 +32,21 @@ class Program:
 
   Attributes:
     plan: shapes and shardings of the state, and how to make it.
-    update: (state, batch, frozen) -> (state, metrics), of one device's examples
-      in the `pmap` style, of global arrays in the `pjit` style.
-    mesh: the devices.
-    style: 'pjit', one program over arrays of all devices, which the compiler
-      splits; or 'pmap', the same program on each device's rows (`shard_map`),
-      with sums over the axis 'data', each weighted by its share of all items.
-    frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
-      frozen models, by name.
-    rollout: what makes examples with the model, before each update; None if the
-      data's are trained on.
+    update: (state, batch, frozen_params) -> (state, metrics), of one device's
+      examples in the `pmap` style, of global arrays in the `pjit` style. mesh:
+      the devices. style: 'pjit', one program over arrays of all devices, which
+      the compiler splits; or 'pmap', the same program on each device's rows
+      (`shard_map`), with sums over the axis 'data', each weighted by its share
+      of all items. frozen_params: `jax.ShapeDtypeStruct`s with shardings of the
+      parameters of the frozen models, by name. rollout: what makes examples
+      with the model, before each update; None if the data's are trained on.
   """
 
   plan: state_lib.Plan
   update: step.Update
   mesh: jax.sharding.Mesh
   style: str
-  frozen: Mapping[str, Params]
+  frozen_params: Mapping[str, Params]
   rollout: Rollout | None = None
 
   def extend(self, batch: Batch) -> Batch:
@@ -62,7 +60,9 @@ class Program:
       return batch
     return rollouts.find_shapes(self.rollout, self.plan, batch, self.mesh)
 
-  def put(self, frozen: Mapping[str, teachers.Frozen]) -> dict[str, Params]:
+  def put(
+    self, frozen_models: Mapping[str, teachers.FrozenModel]
+  ) -> dict[str, Params]:
     """Puts the frozen models' parameters on the devices, by name."""
 
     def shard(leaf, place):
@@ -71,8 +71,8 @@ class Program:
       )
 
     return {
-      name: jax.tree.map(shard, model.params, self.frozen[name])
-      for name, model in frozen.items()
+      name: jax.tree.map(shard, model.params, self.frozen_params[name])
+      for name, model in frozen_models.items()
     }
 
   @contextlib.contextmanager
@@ -107,7 +107,7 @@ class Program:
       update = self.update
     jitted = jax.jit(update, donate_argnums=0, out_shardings=shardings)
     with self.scope():
-      return jitted.trace(self.plan.abstract, batch, self.frozen)
+      return jitted.trace(self.plan.abstract, batch, self.frozen_params)
 
 
 def mesh_of(
@@ -147,7 +147,7 @@ def build(
   Raises:
     ConfigError: if model, objectives, optimizer and mesh don't fit together.
   """
-  train = config.train
+  train, frozen = config.train, experiment.frozen_models
   boxed = state_lib.shapes(experiment.model, experiment.init_batch)
   boxed, adapt = adapting.extend(config, experiment, boxed)
   params = nn.meta.unbox(boxed)
@@ -181,18 +181,16 @@ def build(
     tx,
     lr=schedule.build(config.optimizer, train.steps),
     trained=trained,
-    frozen={n: model.apply for n, model in experiment.frozen.items()},
+    frozen_models={name: model.apply for name, model in frozen.items()},
     accumulate=train.accumulate,
     ema_decay=train.ema_decay,
     axis_name='data' if config.mesh.style == 'pmap' else None,
     sources=experiment.sources,
     make_inputs=experiment.make_inputs,
   )
-  frozen = {
-    name: _shard(model, mesh) for name, model in experiment.frozen.items()
-  }
+  frozen_params = {name: _shard(model, mesh) for name, model in frozen.items()}
   return Program(
-    plan, update, mesh, config.mesh.style, frozen, experiment.rollout
+    plan, update, mesh, config.mesh.style, frozen_params, experiment.rollout
   )
 
 
@@ -212,16 +210,16 @@ def _check_objectives(config: Any, experiment: Experiment) -> None:
         f'train.ema_decay=0.99, or tasks.{name}.weight=0'
       )
     if references.needs_copy(config, objective) and (
-      name not in experiment.frozen
+      name not in experiment.frozen_models
     ):
       raise ConfigError(
         f'tasks.{name} compares with the model that the run starts from, but '
-        'Experiment.frozen has no copy of it; add that of '
+        'Experiment.frozen_models has no copy of it; add that of '
         'mmjax.training.references.load'
       )
 
 
-def _shard(model: teachers.Frozen, mesh: jax.sharding.Mesh) -> Params:
+def _shard(model: teachers.FrozenModel, mesh: jax.sharding.Mesh) -> Params:
   """Shapes of a frozen model's parameters, sharded by the modules' axes."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(

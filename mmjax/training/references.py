@@ -34,7 +34,7 @@ def needs_copy(config: Any, objective: Objective) -> bool:
 
 def load(
   name: str, config: Any, model: nn.Module, init_batch: Batch
-) -> teachers.Frozen:
+) -> teachers.FrozenModel:
   """Reads the model that a run starts from once more, to stay as it is.
 
   Args:
@@ -57,7 +57,7 @@ def load(
       f'init_from={config.init_from!r} has no values of {listed}; name a '
       'trained model'
     )
-  return teachers.Frozen(
+  return teachers.FrozenModel(
     apply=functools.partial(predict.apply_factored, model),
     params=jax.tree.map(np.asarray, tree_paths.unflatten(found)),
     boxed=boxed,

@@ -176,7 +176,7 @@ def _set_up(
     program = program_lib.build(config, experiment, mesh)
     timer.lap('init')
     _check_keep_best(config.train.keep_best, experiment)
-    teachers.check_same(experiment.frozen, run_folder.path)
+    teachers.check_same(experiment.frozen_models, run_folder.path)
   for note in experiment.notes:
     hosts.log(f'note: {note}')
   checkpoints = _open_checkpoints(config.train, run_folder, stack)
@@ -189,7 +189,7 @@ def _set_up(
   device_losses.check(config, experiment, program, prepared_run)
   accumulated_losses.check(config, experiment, program, prepared_run)
   _log_changes(config, run_folder, prepared_run.step)
-  files = {**experiment.files, **teachers.files(experiment.frozen)}
+  files = {**experiment.files, **teachers.files(experiment.frozen_models)}
   run_folder.begin(config, {**files, **init_from.files(config)})
   meter = _make_meter(config, experiment, program, prepared_run)
   meter.train_seconds = run_folder.trained_seconds(prepared_run.step)

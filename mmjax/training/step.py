@@ -37,7 +37,7 @@ def make_update(
   *,
   lr: optax.Schedule,
   trained: Any,
-  frozen: Mapping[str, Callable[[Params, Batch], Outputs]] | None = None,
+  frozen_models: Mapping[str, Callable[[Params, Batch], Outputs]] | None = None,
   accumulate: int = 1,
   ema_decay: float = 0.0,
   axis_name: str | None = None,
@@ -53,21 +53,20 @@ def make_update(
     lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen: it gets no
       gradient, no optimizer state, and stays as it is.
-    frozen: functions of frozen models, teachers and references, by the name of
-      the objective that learns from one; `update` gets their parameters by the
-      same names. Frozen parts of `model` itself are in `trained`.
-    accumulate: number of micro-batches of a batch. The losses are those of the
-      whole batch. For an objective that compares examples with each other, the
-      model first runs over all micro-batches for what is compared, then once
-      more for the gradients (cached gradients, Gao et al. 2021, section 3).
-    ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
-      (1 + t) / (10 + t) at update t, so that initial values don't dominate a
-      short run.
-    axis_name: mapped axis over whose devices the batch is split: `update` gets
-      one device's examples and a whole state. None where arrays are global.
-    sources: names of the sources of a mixture, by the batch's `source_index`.
-    make_inputs: function from a batch as the data makes it, or a part of it, to
-      the batch that model and objectives read.
+    frozen_models: functions of frozen models, teachers and references, by the
+      name of the objective that learns from one; `update` gets their parameters
+      by the same names. Frozen parts of `model` itself are in `trained`.
+      accumulate: number of micro-batches of a batch. The losses are those of
+      the whole batch. For an objective that compares examples with each other,
+      the model first runs over all micro-batches for what is compared, then
+      once more for the gradients (cached gradients, Gao et al. 2021, section
+      3). ema_decay: decay of the EMA of the parameters, 0 for none; at first
+      smaller, (1 + t) / (10 + t) at update t, so that initial values don't
+      dominate a short run. axis_name: mapped axis over whose devices the batch
+      is split: `update` gets one device's examples and a whole state. None
+      where arrays are global. sources: names of the sources of a mixture, by
+      the batch's `source_index`. make_inputs: function from a batch as the data
+      makes it, or a part of it, to the batch that model and objectives read.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -82,7 +81,9 @@ def make_update(
     state: state_lib.State, batch: Batch, frozen_params: Params | None = None
   ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    teachers = _find_teachers(model, state, frozen or {}, frozen_params or {})
+    teachers = _find_teachers(
+      model, state, frozen_models or {}, frozen_params or {}
+    )
     gradients = _Gradients(
       model,
       objectives,
@@ -126,14 +127,16 @@ def _move(params: Params, moves: Mapping[str, Array]) -> Params:
 def _find_teachers(
   model: nn.Module,
   state: state_lib.State,
-  frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
+  frozen_models: Mapping[str, Callable[[Params, Batch], Outputs]],
   params: Mapping[str, Params],
 ) -> dict[str, ApplyTeacher]:
   """The frozen models by name, with their parameters, and the model's own.
 
   These are the EMA as 'ema', and the parameters without adapters as 'initial'.
   """
-  teachers = {name: partial(frozen[name], params[name]) for name in params}
+  teachers = {
+    name: partial(frozen_models[name], params[name]) for name in params
+  }
   if state.ema is not None:
     ema = state.eval_params
     teachers['ema'] = partial(model.apply, {'params': ema}, train=False)

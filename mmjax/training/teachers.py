@@ -41,7 +41,7 @@ _PUBLISHED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Frozen:
+class FrozenModel:
   """A trained model that an objective learns from, and that isn't trained.
 
   Its parameters are an argument of the training step beside the state: they
@@ -83,7 +83,7 @@ def load(
   teacher: tasks_lib.TeacherSpec,
   preprocessor: preprocessing.Preprocessor,
   init_batch: Batch,
-) -> Frozen:
+) -> FrozenModel:
   """Reads a task's teacher; only the parameters that its output needs.
 
   Args:
@@ -119,7 +119,7 @@ def load(
     {key: jnp.asarray(value) for key, value in init_batch.items()},
   )
   params = opened.read(nn.meta.unbox(boxed))
-  return Frozen(
+  return FrozenModel(
     apply=functools.partial(_apply, opened.module, teacher),
     # In the host's memory: a copy of each device's part goes to the device.
     params=jax.tree.map(np.asarray, params),
@@ -168,11 +168,11 @@ def _get_output(
   return apply(params, batch)[name]
 
 
-def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
+def check_same(frozen_models: Mapping[str, FrozenModel], workdir: Path) -> None:
   """Refuses to resume a run with other teachers than it began with.
 
   Args:
-    frozen: the teachers, by the task's name.
+    frozen_models: the teachers, by the task's name.
     workdir: the run's folder; one without a checkpoint may have any teachers.
 
   Raises:
@@ -182,7 +182,7 @@ def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
   if not path.exists() or not checkpoints.steps_in(workdir):
     return
   before = settings_lib.read_json(path)
-  for name, teacher in frozen.items():
+  for name, teacher in frozen_models.items():
     if before.get(name) != tree_paths.checksum(teacher.params):
       raise ConfigError(
         f"tasks.{name}: its teacher's parameters are not those with which the "
@@ -192,13 +192,14 @@ def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
 
 
 def files(
-  frozen: Mapping[str, Frozen],
+  frozen_models: Mapping[str, FrozenModel],
 ) -> dict[str, Callable[[Path], None]]:
   """What a run's folder keeps of its teachers, for `check_same`."""
-  if not frozen:
+  if not frozen_models:
     return {}
   content = {
-    name: tree_paths.checksum(model.params) for name, model in frozen.items()
+    name: tree_paths.checksum(model.params)
+    for name, model in frozen_models.items()
   }
   return {
     FILE: functools.partial(Path.write_text, data=json.dumps(content, indent=2))

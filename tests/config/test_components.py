@@ -21,7 +21,7 @@ class Mine(nn.Module):
 class Other(tasks.Task):
   chunk: Tile = 0
 
-build = experiment.Definition(
+build = experiment.Builder(
   tasks={'other': Other},
   parts={'image': {'mine': Mine}},
   sections=('curriculum',),

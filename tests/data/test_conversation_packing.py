@@ -95,7 +95,7 @@ def make_loss(**settings):
     cross_attention=False,
     **settings,
   )
-  model = models.LanguageModel(decoder, output_text='t')
+  model = models.LanguageModel(decoder, target_feature='t')
   objective = objectives.AssistantGeneration(target='t')
 
   def loss(params, batch):

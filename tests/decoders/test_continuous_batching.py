@@ -51,7 +51,7 @@ def programs(draw):
 
   def prefill(ids, mask, room=0):
     cache = module.init_cache(len(ids), ids.shape[1] + room)
-    x, cache = apply(ids, cache, mask, method='compute_features_cached')
+    x, cache = apply(ids, cache, mask, method='compute_hidden_states_cached')
     last = jnp.max(jnp.where(mask[0], jnp.arange(ids.shape[1]), 0))
     logits = apply(x[:, last][:, None], method='compute_logits')[:, 0]
     return continuous_batching.Prefilled(logits, cache, ids)
@@ -73,7 +73,7 @@ def programs(draw):
       eos_id=EOS,
       max_new_tokens=NEW,
       prompt=(ids, mask),
-      constraints=decoders.Constraints(**SHARED, **settings),
+      logit_processors=decoders.LogitProcessors(**SHARED, **settings),
       **sampling,
     )
 
@@ -84,7 +84,7 @@ def programs(draw):
     'arrange': jax.jit(continuous_batching.arrange, static_argnums=3),
     'advance': jax.jit(
       functools.partial(
-        continuous_batching.advance, step, eos_id=EOS, constraints=SHARED
+        continuous_batching.advance, step, eos_id=EOS, logit_processors=SHARED
       )
     ),
   }

@@ -200,8 +200,8 @@ def test_greedy_takes_the_likeliest_until_the_end():
 
 def test_suppressed_tokens_are_not_written():
   for settings in ({'suppress': (1, EOS)}, {'suppress_first': (0, 3)}):
-    allowed = decoders.Constraints(**settings)
-    generated = greedy(constraints=allowed)
+    allowed = decoders.LogitProcessors(**settings)
+    generated = greedy(logit_processors=allowed)
     for row in (0, 1):
       text, table = [], np.array(TABLES[row])
       while len(text) < LENGTH and EOS not in text:
@@ -217,7 +217,7 @@ def test_suppressed_tokens_are_not_written():
       table_cache(),
       max_new_tokens=LENGTH,
       beam_size=1,
-      constraints=allowed,
+      logit_processors=allowed,
     )
     np.testing.assert_array_equal(found.tokens, generated.tokens)
 
@@ -227,8 +227,8 @@ def test_beams_find_the_likeliest_text_that_is_allowed():
   free = written(beam(16), 0)
   pair = free[:2]
   assert len(pair) == 2
-  allowed = decoders.Constraints(biases=((pair, -np.inf),))
-  found = beam(16, constraints=allowed)
+  allowed = decoders.LogitProcessors(biases=((pair, -np.inf),))
+  found = beam(16, logit_processors=allowed)
   for row in (0, 1):
     left = [t for t in texts() if pair not in itertools.pairwise(t)]
     best = max(left, key=lambda text: score(row, text, 0.6))
@@ -347,7 +347,7 @@ def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
     cache = module.init_cache(len(prompt), prompt.shape[1] + 5, 3)
     apply = functools.partial(module.apply, variables)
     x, cache = apply(
-      prompt, cache, mask, seen, method='compute_features_cached'
+      prompt, cache, mask, seen, method='compute_hidden_states_cached'
     )
     logits = apply(x[:, -1:], method='compute_logits')
     search = decoders.sample

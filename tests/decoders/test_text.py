@@ -99,7 +99,7 @@ def compute_logits_cached(module, variables):
   """Logits of all tokens of a prompt, and the cache."""
 
   def logits(module, *inputs, **settings):
-    x, cache = module.compute_features_cached(*inputs, **settings)
+    x, cache = module.compute_hidden_states_cached(*inputs, **settings)
     return module.compute_logits(x), cache
 
   return functools.partial(jax.jit(nn.apply(logits, module)), variables)
@@ -153,7 +153,7 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
 
 def test_a_cache_for_fewer_tokens_than_a_prompt_has_is_refused(made):
   module, variables, _ = made('plain')
-  run = functools.partial(module.apply, method='compute_features_cached')
+  run = functools.partial(module.apply, method='compute_hidden_states_cached')
   for compiled in (run, jax.jit(run)):
     with pytest.raises(ConfigError, match=r'5 tokens .* cache of 3 slots'):
       compiled(variables, IDS, module.init_cache(2, 3), MASK)
@@ -177,7 +177,7 @@ def test_counted_tokens_take_no_other_positions(name, made):
       MASK,
       seen,
       positions=IDS,
-      method='compute_features_cached',
+      method='compute_hidden_states_cached',
     )
 
 
@@ -225,26 +225,33 @@ def test_given_positions_go_on_from_the_largest(made):
 def test_a_prefix_is_seen_in_both_directions(draw):
   module = decoders.TextDecoder(11, 8, 2, 4, 7, 6, cross_attention=False)
   variables = draw(module, IDS, MASK, train=False)
-  prefix = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], bool)
+  prefix_mask = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], bool)
 
   @jax.jit
-  def read(ids, prefix):
+  def read(ids, prefix_mask):
     def features(module):
       text = module.encode_text(ids, MASK, train=False)
-      return module.compute_features(text, prefix=prefix, train=False)
+      return module.compute_hidden_states(
+        text, prefix_mask=prefix_mask, train=False
+      )
 
     return nn.apply(features, module)(variables)
 
-  x = read(IDS, prefix)
-  changed = read(IDS.at[:, 2].set(8), prefix)
+  x = read(IDS, prefix_mask)
+  changed = read(IDS.at[:, 2].set(8), prefix_mask)
   # The third token is in the first's prefix, and behind the second's.
   assert not np.isclose(x[0], changed[0]).all(axis=-1).any()
   np.testing.assert_array_equal(x[1, :2], changed[1, :2])
-  behind = read(IDS.at[:, 3].set(8), prefix)
+  behind = read(IDS.at[:, 3].set(8), prefix_mask)
   np.testing.assert_array_equal(x[0, :3], behind[0, :3])
   cache = module.init_cache(2, 6)
   cached, _ = module.apply(
-    variables, IDS, cache, MASK, prefix=prefix, method='compute_features_cached'
+    variables,
+    IDS,
+    cache,
+    MASK,
+    prefix_mask=prefix_mask,
+    method='compute_hidden_states_cached',
   )
   real = np.asarray(MASK)
   np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)

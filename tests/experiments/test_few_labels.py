@@ -179,7 +179,7 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
   config = student({'teacher_image': VIEW})
   built = multimodal.build(config, program.mesh_of(config))
   # Of the teacher's parameters, those of the image alone are kept.
-  assert set(built.frozen['distill'].params) == {
+  assert set(built.frozen_models['distill'].params) == {
     'encoders_image',
     'projections_image',
   }

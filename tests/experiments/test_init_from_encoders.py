@@ -103,7 +103,7 @@ def test_windows_of_whisper_may_be_shorter(capsys):
 def test_videos_get_the_frames_of_the_published_model():
   source = GOLDEN / 'videomae'
   published = pretrained.load(source)
-  array = published.pixels([[*IMAGES[0]]])
+  array = published.preprocess([[*IMAGES[0]]])
   batch = {'mine': array, 'mine_mask': jnp.ones((1, 4), bool)}
   config, tokens = load(make_config(f'encoders.mine={source}', 'video'), batch)
   feature = config.data.features.mine
@@ -118,7 +118,7 @@ def test_videos_get_the_frames_of_the_published_model():
 def test_images_get_the_size_of_the_published_model(capsys):
   source = GOLDEN / 'clip'
   published = pretrained.load(source)
-  array = published.pixels([IMAGES[0, 0]])
+  array = published.preprocess([IMAGES[0, 0]])
   batch = {'mine': array, 'mine_mask': jnp.ones(1, bool)}
   config = make_config(f'encoders.mine={source}', 'image', size=99)
   config, tokens = load(config, batch)
@@ -141,7 +141,7 @@ def test_frames_are_encoded_by_a_tower_of_images():
     'width': width,
     'final_norm': False,
   }
-  array = published.pixels([*IMAGES[0, :2]])
+  array = published.preprocess([*IMAGES[0, :2]])
   batch = {'mine': array[None], 'mine_mask': jnp.ones((1, 2), bool)}
   config, tokens = load(config, batch)
   assert config.data.features.mine['size'] == (21, 21)

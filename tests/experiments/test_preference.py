@@ -69,7 +69,7 @@ def test_the_reference_is_the_model_that_the_run_starts_from(
   config = make_config(pairs)
   if adapted:
     config.adapter.update(layers=('mlp/',), rank=2)
-  runner.run(config, experiment.Definition(), tmp_path)
+  runner.run(config, experiment.Builder(), tmp_path)
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   first, second = map(json.loads, lines)
   np.testing.assert_allclose(first['loss'], np.log(2), rtol=1e-6)
@@ -109,7 +109,7 @@ def test_settings_that_do_not_fit_are_refused(pairs):
         },
       }
     with pytest.raises(ConfigError, match=reason):
-      runner.check(config, experiment.Definition())
+      runner.check(config, experiment.Builder())
 
   check('gamma=0.5 is not a setting of loss', gamma=0.5)
   check('label_smoothing=0.1 is not a', label_smoothing=0.1, loss='ipo')
@@ -161,7 +161,7 @@ def count_letters(answer, record):
 def test_a_run_with_rewards_resumes_exactly(make_grpo, tmp_path):
   """Samples follow from seed and step; the trainer has their probabilities."""
   task = tasks.make_grpo(count_letters)
-  build = experiment.Definition(tasks={'grpo': task})
+  build = experiment.Builder(tasks={'grpo': task})
   for name, steps in (('whole', 2), ('parts', 1), ('parts', 2)):
     runner.run(make_grpo(steps), build, tmp_path / name)
   whole, parts = (

@@ -43,7 +43,7 @@ CONFIGS = {
     'name': 'image_first',
     'vision': IMAGE,
     'projector': {'name': 'mlp', 'width': 8, 'mlp_dim': 7},
-    'prefix': True,
+    'prefix_lm': True,
     'decoder': {
       **TEXT,
       'name': 'text',

@@ -223,7 +223,7 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
     ),
     projector=projector,
     placeholders=(3, 1) if kind == 'videos' else (3,),
-    output_text='t',
+    target_feature='t',
     input_images={'sounds': (), 'videos': ('stills',)}.get(kind, ('photos',)),
     input_videos=('photos',) if kind == 'videos' else (),
     image_tokens=TOKENS[kind],

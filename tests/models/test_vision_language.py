@@ -263,9 +263,9 @@ def test_a_text_alone_is_read_too(made):
 
 def test_a_prompt_may_be_a_prefix(made):
   model, variables = made
-  prefix = model.clone(prefix=True)
+  prefix = model.clone(prefix_lm=True)
   got = write(prefix, variables, BATCH, max_new_tokens=1)
-  batch = {**BATCH, 'prefix': MASK}
+  batch = {**BATCH, 'prefix_mask': MASK}
   logits = model.apply(variables, batch, train=False)['text_logits']
   last = logits[jnp.arange(2), jnp.asarray([5, 3])]
   score = jax.nn.log_softmax(last).max(-1)

@@ -155,7 +155,12 @@ def test_decoding_does_not_go_around(draw):
   def step(variables):
     cache = module.init_cache(2, 12, 3)
     return module.apply(
-      variables, tokens, cache, mask, context, method='compute_features_cached'
+      variables,
+      tokens,
+      cache,
+      mask,
+      context,
+      method='compute_hidden_states_cached',
     )[0]
 
   expected = jax.jit(step)(variables)

@@ -41,7 +41,7 @@ def test_what_is_for_no_cache_is_refused_with_one(said):
 
 
 def test_a_prefix_without_causal_is_refused():
-  visible = mnn.Visible(prefix=MASK)
+  visible = mnn.Visible(prefix_mask=MASK)
   with pytest.raises(ValueError, match='set causal=True'):
     jax.eval_shape(
       lambda: mnn.Attention(8, 2).init(
@@ -53,8 +53,8 @@ def test_a_prefix_without_causal_is_refused():
 STRUCTURES = {
   'everything': mnn.Visible(),
   'padding': mnn.Visible(MASK[:, None]),
-  'prefix': mnn.Visible(
-    MASK[:, None], causal=True, prefix=MASK.at[:, 2:].set(False)
+  'prefix_mask': mnn.Visible(
+    MASK[:, None], causal=True, prefix_mask=MASK.at[:, 2:].set(False)
   ),
   'segments': mnn.Visible(segments=jnp.asarray([[1, 1, 2, 2, 2]])),
   'window': mnn.Visible(causal=True, window=2),

@@ -119,7 +119,7 @@ def test_images_are_prepared_alike(number, tmp_path):
     for size in [(50, 31), (31, 50), (16, 16), (20, 90), (200, 3)]
   ]
   want = processor(images, return_tensors='np')
-  got = siglip2.Model(None, None, {}, files).pixels(images)
+  got = siglip2.Model(None, None, {}, files).preprocess(images)
   np.testing.assert_array_equal(got.grid, want['spatial_shapes'])
   np.testing.assert_array_equal(got.mask, want['pixel_attention_mask'])
   harness.close(got.values, want['pixel_values'], atol=1e-6)

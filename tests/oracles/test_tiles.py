@@ -84,7 +84,9 @@ def test_images_of_onevision_have_as_many_tokens():
   want = theirs([images], return_tensors='np')['pixel_values']
   for image, pixels in zip(images, want, strict=True):
     got = prepares.whole.cut(image).images[0]
-    harness.close(prepares.pixels(got), pixels[0].transpose(1, 2, 0), atol=1e-6)
+    harness.close(
+      prepares.preprocess(got), pixels[0].transpose(1, 2, 0), atol=1e-6
+    )
   count = transformers.LlavaOnevisionProcessor._get_unpadded_features
   for most in (1, 2, 9):
     for size in SIZES:

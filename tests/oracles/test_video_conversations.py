@@ -255,7 +255,7 @@ def test_conversations_are_those_of_the_processor(tmp_path):
   prepare = make_preprocessor(tmp_path, tokenizer, form, tokens_per_second=4.0)
   loaded = harness.load_saved(theirs, tmp_path)
   ours = loaded.module.clone(
-    output_text='t', input_images=('photos',), input_videos=('clips',)
+    target_feature='t', input_images=('photos',), input_videos=('clips',)
   )
   compute = jax.jit(
     lambda params, batch: ours.apply({'params': params}, batch, train=False)

@@ -194,14 +194,14 @@ def build(name: str) -> experiment.Experiment:
     train_data=data,
     init_batch=data.batch(0, 2),
     sources=('a', 'b'),
-    frozen={'distill': freeze(module)} if 'distill' in built else {},
+    frozen_models={'distill': freeze(module)} if 'distill' in built else {},
   )
 
 
-def freeze(module: nn.Module) -> teachers.Frozen:
+def freeze(module: nn.Module) -> teachers.FrozenModel:
   """An untrained model of the same kind, as a teacher."""
   init = lambda: module.init(jax.random.key(7), Data().batch(0, 2), train=False)
-  return teachers.Frozen(
+  return teachers.FrozenModel(
     apply=lambda params, batch: module.apply(
       {'params': params}, batch, train=False
     ),
@@ -242,7 +242,7 @@ def train(
     return mesh_lib.shard_batch(own, grid)
 
   update = made.trace(place(0)).lower().compile()
-  frozen = made.put(built.frozen)
+  frozen = made.put(built.frozen_models)
   for i in range(STEPS):
     state, metrics = update(state, place(i), frozen)
   gather = jax.jit(lambda x: x, out_shardings=NamedSharding(grid, P()))

@@ -24,7 +24,7 @@ CASES = {
   'causal': {'causal': True},
   'keys': {'causal': True, 'mask': REAL},
   'window': {'causal': True, 'window': 9},
-  'all': {'causal': True, 'prefix': PREFIX, 'segments': SEGMENTS},
+  'all': {'causal': True, 'prefix_mask': PREFIX, 'segments': SEGMENTS},
 }
 
 
@@ -82,7 +82,7 @@ def test_around_the_kernel_masks_are_exact(name, monkeypatch):
     structure.get('mask'),
     earlier=ops.causal_mask(LENGTH) if 'causal' in structure else None,
     segments=pair(structure.get('segments')),
-    prefix=pair(structure.get('prefix')),
+    prefix_mask=pair(structure.get('prefix_mask')),
     recent=RECENT if 'window' in structure else None,
   )
   want = ops.dot_product_attention(query, key, value, allowed)[0]

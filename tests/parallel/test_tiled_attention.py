@@ -33,16 +33,16 @@ STRUCTURES = {
   'keys': ({'mask': KEYS}, KEYS),
   'causal': ({'causal': True}, EARLIER),
   'segments': ({'segments': SEGMENTS}, SAME & REAL),
-  'prefix': (
-    {'mask': KEYS, 'causal': True, 'prefix': PREFIX},
+  'prefix_mask': (
+    {'mask': KEYS, 'causal': True, 'prefix_mask': PREFIX},
     KEYS & (EARLIER | BOTH),
   ),
   'all': (
-    {'causal': True, 'segments': SEGMENTS, 'prefix': PREFIX},
+    {'causal': True, 'segments': SEGMENTS, 'prefix_mask': PREFIX},
     SAME & REAL & (EARLIER | BOTH),
   ),
   'window': (
-    {'causal': True, 'prefix': BLOCKS, 'window': 3},
+    {'causal': True, 'prefix_mask': BLOCKS, 'window': 3},
     (EARLIER | IMAGES) & RECENT,
   ),
 }

@@ -278,7 +278,7 @@ def test_images_whose_sizes_differ(clip):
   model = mmjax.load(clip)
   message = r'has 21x28 pixels after .*\.json, but the model reads 21x21'
   with pytest.raises(ValueError, match=message):
-    model.pixels([wide[:, :21], wide])
+    model.preprocess([wide[:, :21], wide])
   anywhere = dataclasses.replace(model, image_size=None)
   with pytest.raises(ValueError, match='json: 21x21 and 21x28 pixels; pass on'):
-    anywhere.pixels([wide[:, :21], wide])
+    anywhere.preprocess([wide[:, :21], wide])

@@ -245,7 +245,7 @@ def test_tiles_that_mmjax_does_not_cut(tmp_path, name, values, message):
   path = tmp_path / 'preprocessor_config.json'
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
   with pytest.raises(ConfigError, match=message):
-    pretrained.load(tmp_path).pixels(np.zeros((8, 8, 3), np.uint8))
+    pretrained.load(tmp_path).preprocess(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_images_that_attend_both_ways_are_not_put_first():
 def test_images_are_encoded_alone():
   loaded = pretrained.load(GOLDEN / 'qwen2_5_vl')
   images = [np.zeros((28, 40, 3), np.uint8), np.zeros((40, 56, 3), np.uint8)]
-  patches = loaded.pixels(images)
+  patches = loaded.preprocess(images)
   encoded = jax.eval_shape(
     lambda patches: loaded.module.apply(
       {'params': loaded.params}, {'patches': patches}, method='encode_images'

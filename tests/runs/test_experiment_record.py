@@ -18,7 +18,7 @@ from mmjax.training import experiment
 class Own(tasks.Task):
   ability = {name!r}
 
-build = experiment.Definition(tasks={{'own': Own}})
+build = experiment.Builder(tasks={{'own': Own}})
 """
 
 
@@ -80,7 +80,7 @@ def test_what_was_moved_is_found_by_its_content_beside_the_run(
   )
   with pytest.raises(ConfigError, match=message):
     _open(run)
-  build = experiment.Definition(
+  build = experiment.Builder(
     tasks={'own': type('Own', (tasks.Task,), {'ability': ''})}
   )
   with pytest.MonkeyPatch.context() as patch:

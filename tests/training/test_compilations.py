@@ -93,7 +93,7 @@ def test_batches_of_every_length_are_compiled_before_the_first_step(
     },
     'eval': {'num_examples': 4, 'batch_size': 2},
   }
-  runner.run(config, experiment.Definition(), tmp_path / 'run')
+  runner.run(config, experiment.Builder(), tmp_path / 'run')
   assert set(seen) == {(2, 4, 12), (2, 9, 12)}
   printed = capsys.readouterr().out
   assert 'for batches of 2 shapes' in printed and 'were compiled' not in printed

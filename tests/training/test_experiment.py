@@ -34,8 +34,8 @@ def make_config(**chosen):
   )
 
 
-def build(config, **definition):
-  make = experiment.Definition(**definition)
+def build(config, **builder):
+  make = experiment.Builder(**builder)
   return make(config, program.mesh_of(config))
 
 
@@ -79,4 +79,4 @@ def test_names_of_its_own_need_a_config_that_names_the_experiment():
 def test_tasks_that_could_not_work_are_refused(fields, message):
   odd = type('Odd', (tasks.Contrastive,), fields)
   with pytest.raises(ValueError, match=message):
-    experiment.Definition(tasks={'odd': odd})
+    experiment.Builder(tasks={'odd': odd})

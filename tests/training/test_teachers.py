@@ -134,7 +134,9 @@ def test_a_runs_vectors_have_one_width_and_one_an_example(
 def test_a_run_does_not_resume_with_another_teacher(tmp_path):
   def make(value):
     params = {'head': {'bias': np.full(3, value, np.float32)}}
-    return {'distill': teachers.Frozen(apply=None, params=params, boxed={})}
+    return {
+      'distill': teachers.FrozenModel(apply=None, params=params, boxed={})
+    }
 
   for name, write in teachers.files(make(1.0)).items():
     write(tmp_path / name)

@@ -45,7 +45,7 @@ class PatchEncoder(nn.Module):
 
 
 # What a config can name beside what mmjax has: also tasks, models, kinds.
-build = experiment.Definition(parts={'image': {'patches': PatchEncoder}})
+build = experiment.Builder(parts={'image': {'patches': PatchEncoder}})
 
 if __name__ == '__main__':
   main.launch(build)

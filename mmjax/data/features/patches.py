@@ -22,7 +22,7 @@ class Patches(several.Several, base.Feature):
   row of S patches of P numbers: uint8 [S, P], one frame of each, with
   `NAME_positions` int32 [S, 2], `NAME_segments` int32 [S] from 1 on, with
   windows `NAME_windows` int32 [S], and the mask bool [S]. A model reads float32
-  [S, frames * P], normalised, zeros where the mask is False.
+  [S, temporal_patch_size * P], normalised, zeros where the mask is False.
 
   Attributes:
     tokens: most tokens of the images of a row; each is `merge_size ** 2` of the
@@ -31,10 +31,10 @@ class Patches(several.Several, base.Feature):
     max_pixels: largest number of pixels of an image after the resize.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
-    frames: how often the model reads each patch, as frames of a video.
-    window: side of a window in tokens; 0 for none.
-    mean: mean of each channel, in 0..1, which is subtracted.
-    std: standard deviation of each channel, by which it is divided.
+    temporal_patch_size: how often the model reads each patch, as frames of a
+    video. window: side of a window in tokens; 0 for none. mean: mean of each
+    channel, in 0..1, which is subtracted. std: standard deviation of each
+    channel, by which it is divided.
   """
 
   kind: ClassVar[str] = 'patches'
@@ -44,7 +44,7 @@ class Patches(several.Several, base.Feature):
   encoder_settings: ClassVar[tuple[str, ...]] = (
     'patch_size',
     'merge_size',
-    'frames',
+    'temporal_patch_size',
     'window',
     'mean',
     'std',
@@ -55,7 +55,7 @@ class Patches(several.Several, base.Feature):
   max_pixels: int = 28 * 28 * 1280
   patch_size: int = 14
   merge_size: int = 2
-  frames: int = 2
+  temporal_patch_size: int = 2
   window: int = 0
   mean: Sequence = images.HALF
   std: Sequence = images.HALF
@@ -63,7 +63,12 @@ class Patches(several.Several, base.Feature):
   def __post_init__(self):
     super().__post_init__()
     images.check_normalisation(self)
-    for setting in ('tokens', 'patch_size', 'merge_size', 'frames'):
+    for setting in (
+      'tokens',
+      'patch_size',
+      'merge_size',
+      'temporal_patch_size',
+    ):
       if getattr(self, setting) < 1:
         self.refuse(setting, 'is not legal: at least 1')
     if self.window < 0:
@@ -82,7 +87,7 @@ class Patches(several.Several, base.Feature):
 
   @property
   def stored_frames(self) -> int:
-    """Number of frames in a patch of the arrays, all `frames` or one."""
+    """Number of frames in a patch of the arrays, all or one."""
     return 1
 
   def list_keys(self) -> tuple[str, ...]:
@@ -136,7 +141,7 @@ class Patches(several.Several, base.Feature):
       channels.swapaxes(-1, -2), self.mean, self.std
     ).swapaxes(-1, -2)
     # [B, S, 3, frames / stored, stored * p * p]
-    copies = self.frames // self.stored_frames
+    copies = self.temporal_patch_size // self.stored_frames
     repeated = channels[..., None, :].repeat(copies, axis=-2)
     rows = repeated.reshape(*pixels.shape[:-1], -1)
     return {self.name: rows * mask[..., None].astype(np.float32)}

@@ -37,10 +37,11 @@ class Videos(several.StoredFiles, patches.Patches):
   """Videos of any size and length, cut into patches for a `PackedViT`.
 
   Of each, frames are sampled, resized to whole tokens within a budget of
-  pixels, and cut into patches of `frames` of them, as for Qwen2.5-VL (Bai et
-  al. 2025, section 2.1.2). All share one row of S patches: uint8 [S, P], P = 3
-  * frames * patch_size ** 2, with the further arrays of `Patches`; each step of
-  `frames` is a segment. A model reads float32 [S, P], normalised.
+  pixels, and cut into patches of `temporal_patch_size` of them, as for
+  Qwen2.5-VL (Bai et al. 2025, section 2.1.2). All share one row of S patches:
+  uint8 [S, P], P = 3 * temporal_patch_size * patch_size ** 2, with the further
+  arrays of `Patches`; each step of `temporal_patch_size` is a segment. A model
+  reads float32 [S, P], normalised.
 
   A value is a list of encoded videos; a field of the kind `video` is read as a
   list of one. Frames without a rate, a list of images or an array [F, H, W, 3],
@@ -54,17 +55,16 @@ class Videos(several.StoredFiles, patches.Patches):
     max_frames: largest number of sampled frames.
     min_pixels: smallest number of pixels of a frame after the resize.
     max_pixels: largest number of pixels of a frame after the resize.
-    total_pixels: largest number of pixels of a video, of each `frames` counted
-      once, which its frames share; 0 for none. A frame keeps 1.05 `min_pixels`.
-    patch_size: side of a patch in pixels.
-    merge_size: side, in patches, of the square that becomes one token.
-    frames: number of frames in one patch; the last one is repeated where they
-      don't fill it.
-    window: side of a window in tokens; 0 for none.
-    tokens_per_second: rotary positions of a second; 0 if the steps of a video
-      count instead.
-    mean: mean of each channel, in 0..1, which is subtracted.
-    std: standard deviation of each channel, by which it is divided.
+    total_pixels: largest number of pixels of a video, of each
+      `temporal_patch_size` counted once, which its frames share; 0 for none. A
+      frame keeps 1.05 `min_pixels`. patch_size: side of a patch in pixels.
+      merge_size: side, in patches, of the square that becomes one token.
+      temporal_patch_size: number of frames in one patch; the last one is
+      repeated where they don't fill it. window: side of a window in tokens; 0
+      for none. tokens_per_second: rotary positions of a second; 0 if the steps
+      of a video count instead. mean: mean of each channel, in 0..1, which is
+      subtracted. std: standard deviation of each channel, by which it is
+      divided.
   """
 
   kind: ClassVar[str] = 'videos'
@@ -91,15 +91,19 @@ class Videos(several.StoredFiles, patches.Patches):
       self.refuse('fps', 'is not legal: frames a second, more than 0')
     if not 1 <= self.min_frames <= self.max_frames:
       self.refuse('min_frames', f'is not in 1..max_frames, {self.max_frames}')
-    if self.max_frames < self.frames:
-      self.refuse('max_frames', f'is not legal: at least frames={self.frames}')
+    if self.max_frames < self.temporal_patch_size:
+      self.refuse(
+        'max_frames',
+        'is not legal: at least temporal_patch_size='
+        f'{self.temporal_patch_size}',
+      )
     for setting in ('total_pixels', 'tokens_per_second'):
       if getattr(self, setting) < 0:
         self.refuse(setting, 'is not legal: 0 for none, or more')
 
   @property
   def stored_frames(self) -> int:
-    return self.frames
+    return self.temporal_patch_size
 
   def get(self, record: Mapping[str, Any]) -> list[Any] | None:
     value = super().get(record)
@@ -138,7 +142,11 @@ class Videos(several.StoredFiles, patches.Patches):
     if isinstance(value, bytes):
       outline = video_files.read_outline(value)
       sample = video_files.sample_frames(
-        outline, self.fps, self.min_frames, self.max_frames, self.frames
+        outline,
+        self.fps,
+        self.min_frames,
+        self.max_frames,
+        self.temporal_patch_size,
       )
       height, width = outline.height, outline.width
     else:
@@ -149,15 +157,15 @@ class Videos(several.StoredFiles, patches.Patches):
     side, interval = self.patch_size * self.merge_size, 1.0
     most = packing.share_pixels(
       len(sample.numbers),
-      self.frames,
+      self.temporal_patch_size,
       self.min_pixels,
       self.max_pixels,
       self.total_pixels,
     )
     size = packing.fit_size(height, width, side, self.min_pixels, most)
     if self.tokens_per_second:
-      interval = self.tokens_per_second * self.frames / sample.rate
-    times = -(-len(sample.numbers) // self.frames)
+      interval = self.tokens_per_second * self.temporal_patch_size / sample.rate
+    times = -(-len(sample.numbers) // self.temporal_patch_size)
     grid = packing.Grid(
       times, size[0] // side, size[1] // side, interval, video=True
     )
@@ -177,7 +185,7 @@ class Videos(several.StoredFiles, patches.Patches):
     else:
       frames = map(image_files.decode, data)
     resized = [image_files.resize(frame, plan.size) for frame in frames]
-    resized += resized[-1:] * (-len(resized) % self.frames)
+    resized += resized[-1:] * (-len(resized) % self.temporal_patch_size)
     return np.stack(resized), plan.grid
 
   def _read(self, value: Any) -> tuple[np.ndarray, packing.Grid]:

@@ -1,4 +1,4 @@
-"""Constraints on what is written: changes of logits by the tokens before.
+"""Logit processors: changes of logits by the tokens before.
 
 They are those of transformers' `generate`, in its order, so that a setting of
 a generation_config.json has the same effect here.
@@ -83,7 +83,7 @@ def _is_number(value: float | Array) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Constraints:
+class LogitProcessors:
   """Logit processors: which tokens may follow which; by default any.
 
   A token that may not be written has a logit of minus infinity. Lengths count
@@ -218,7 +218,7 @@ class Constraints:
         )
 
 
-NONE = Constraints()
+NONE = LogitProcessors()
 
 
 def _mark_ids(ids: int | Sequence[int], vocab: int) -> Array:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmjax import decoders
-from mmjax.decoders import constraints
+from mmjax.decoders import logit_processors
 
 # Seven tokens; the last one stands for a placeholder beyond the vocabulary.
 VOCAB, EOS = 5, 4
@@ -20,11 +20,11 @@ NO = -np.inf
 
 
 def apply(index, **settings):
-  prompt, mask = constraints.align(jnp.asarray(PROMPT), jnp.asarray(MASK))
-  history = constraints.History.after(
+  prompt, mask = logit_processors.align(jnp.asarray(PROMPT), jnp.asarray(MASK))
+  history = logit_processors.History.after(
     prompt, mask, jnp.asarray(WRITTEN), jnp.asarray(index)
   )
-  allowed = decoders.Constraints(**settings)
+  allowed = decoders.LogitProcessors(**settings)
   return allowed.apply(
     jnp.asarray(LOGITS), history, max_new_tokens=LENGTH, eos_id=(EOS,)
   )
@@ -87,11 +87,11 @@ def test_each_constraint(index, settings, expected):
 def test_a_token_that_is_written_again_is_penalised_again():
   prompt = jnp.asarray([[1, 1], [0, 2]]), jnp.asarray([[1, 1], [0, 1]]) > 0
   written = jnp.asarray([[2, 2, 2], [2, 0, 2]])
-  allowed = decoders.Constraints(
+  allowed = decoders.LogitProcessors(
     presence_penalty=jnp.asarray([[0.5], [0.0]]),
     frequency_penalty=jnp.asarray([[1.0], [2.0]]),
   )
-  history = constraints.History.after(*prompt, written, jnp.asarray(3))
+  history = logit_processors.History.after(*prompt, written, jnp.asarray(3))
   # One row may have fewer written tokens than another.
   history = history.replace(index=jnp.asarray([[3], [2]]))
   got = allowed.apply(
@@ -102,7 +102,7 @@ def test_a_token_that_is_written_again_is_penalised_again():
 
 def test_a_forced_token_follows_a_prompt_of_one():
   prompt = jnp.asarray([[0, 3], [3, 3]]), jnp.asarray([[0, 1], [1, 1]]) > 0
-  allowed = decoders.Constraints(forced_first=1, suppress_first=(2,))
+  allowed = decoders.LogitProcessors(forced_first=1, suppress_first=(2,))
   written = jnp.zeros((2, 3), jnp.int32)
   for index, expected in enumerate(
     (
@@ -110,7 +110,9 @@ def test_a_forced_token_follows_a_prompt_of_one():
       [[2, 1, NO, 0.5, 3], LOGITS[1]],
     )
   ):
-    history = constraints.History.after(*prompt, written, jnp.asarray(index))
+    history = logit_processors.History.after(
+      *prompt, written, jnp.asarray(index)
+    )
     got = allowed.apply(
       jnp.asarray(LOGITS), history, max_new_tokens=3, eos_id=EOS
     )
