@@ -115,10 +115,10 @@ def _ask_tag(
 ) -> tuple[str, str]:
   """A question about a tag, of its own in half of all cases."""
   own = [tag for tag in sample['tags'] if tag != sample['caption']]
-  is_own = bool(own) and rng.random() < 0.5
+  is_custom = bool(own) and rng.random() < 0.5
   others = [tag for tag in rng.sample(tags, 8) if tag not in sample['tags']]
-  tag = rng.choice(own) if is_own else others[0]
-  return f'Does "{tag}" fit?', 'yes' if is_own else 'no'
+  tag = rng.choice(own) if is_custom else others[0]
+  return f'Does "{tag}" fit?', 'yes' if is_custom else 'no'
 
 
 def _make_row(

@@ -95,7 +95,7 @@ def read(config: Any) -> Data:
   config = settings.complete(config)
   settings.validate(config)
   chosen = multimodal.build.build_tasks(config)
-  needs = {name: task.needs() for name, task in chosen.items()}
+  needs = {name: task.batch_keys() for name, task in chosen.items()}
   inputs = models.list_encoder_inputs(config.model)
   feed = feeds.open_feed(
     config.data,

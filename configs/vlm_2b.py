@@ -30,7 +30,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.data = dict(name='synthetic/151936', image_size=224, text_length=128)
   config.model = dict(
     name='image_first',
-    prefix=True,
+    prefix_lm=True,
     vision=dict(
       name='vit',
       patch_size=14,

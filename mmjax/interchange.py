@@ -61,7 +61,7 @@ def load(
     from mmjax.runs import init_from, rebuild
 
     run = rebuild.load(folder, experiment=experiment)
-    model = init_from.published(
+    model = init_from.to_pretrained(
       run, folder, dtype=dtype, param_dtype=param_dtype
     )
     return model or run

@@ -13,8 +13,8 @@ describes (`Feature.make_inputs` turns images from uint8 to floats), and
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
-  prompt   [B, P] int32, ids with which a text that is written begins
-  prompt_mask [B, P] bool
+  decoder_prompt [B, P] int32, ids with which a text that is written begins
+  decoder_prompt_mask [B, P] bool
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, its place in the training data (of packed rows, the row's)
   source_index [B] int32, the number of its source in a mixture of data sets
@@ -151,12 +151,12 @@ class Objective(Protocol):
   """A pure loss on a model's outputs.
 
   Attributes:
-    compares: names of the outputs in which it compares examples with each
-      other, () if it takes each example by itself. These, and the batch, must
-      then be all that it looks at.
+    compared_outputs: names of the outputs in which it compares examples with
+      each other, () if it takes each example by itself. These, and the batch,
+      must then be all that it looks at.
   """
 
-  compares: tuple[str, ...]
+  compared_outputs: tuple[str, ...]
 
   def count(self, batch: Batch) -> Array:
     """Number of items (tokens, examples) that the loss is a mean over."""

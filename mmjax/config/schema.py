@@ -67,7 +67,7 @@ DATA = {
   'fields': Field(
     'dict',
     None,
-    'mmjax field name -> feature of a data set that another tool wrote',
+    'field name -> name of that field in a data set that another tool wrote',
     optional=True,
   ),
   'features': Field(

@@ -45,7 +45,8 @@ class Feed:
     train: training batches.
     train_source: the records that they are made of.
     batch_source: the same, in the order of a category's `labelled_share`: a
-      batch's `index` is a number of these.
+      batch's `index` is a number of these, of packed conversations of their
+      rows.
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.

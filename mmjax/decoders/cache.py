@@ -58,7 +58,7 @@ class DecoderCache:
         'tokens'
       )
 
-  def check_room(self, x: Array) -> Array:
+  def check_capacity(self, x: Array) -> Array:
     """Refuses new tokens that there are no slots for.
 
     Args:
@@ -156,7 +156,7 @@ def empty_cache(
   unimodal_depth: int,
   batch: int,
   num_slots: int,
-  context_length: int | None,
+  num_context_tokens: int | None,
   **heads: Any,
 ) -> DecoderCache:
   """Makes an empty cache.
@@ -166,17 +166,17 @@ def empty_cache(
     unimodal_depth: number of blocks without a context before them.
     batch: B.
     num_slots: S.
-    context_length: N, with cross-attention; None without.
+    num_context_tokens: N, with cross-attention; None without.
     **heads: further arguments of `mmjax.nn.empty_cache`.
   """
   empty = functools.partial(
     mnn.empty_cache, batch=batch, num_slots=num_slots, **heads
   )
   context_mask = None
-  if context_length is not None:
-    context_mask = jnp.zeros((batch, context_length), bool)
+  if num_context_tokens is not None:
+    context_mask = jnp.zeros((batch, num_context_tokens), bool)
   return DecoderCache(
-    blocks=empty(depth=depth, context_length=context_length),
+    blocks=empty(depth=depth, num_context_tokens=num_context_tokens),
     unimodal=empty(depth=unimodal_depth) if unimodal_depth else None,
     mask=jnp.zeros((batch, num_slots), bool),
     context_mask=context_mask,

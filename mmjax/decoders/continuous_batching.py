@@ -45,9 +45,10 @@ class RowSettings:
     top_k: number of likeliest tokens to sample from; 0 for all.
     top_p: least probability that the tokens to sample from have together.
     repetition_penalty: repetition penalty, as in `LogitProcessors`, like the
-      next two. presence_penalty: penalty of tokens that have been written.
-      frequency_penalty: penalty of tokens, for each time. max_new_tokens: most
-      tokens that are written.
+      next two.
+    presence_penalty: penalty of tokens that have been written.
+    frequency_penalty: penalty of tokens, for each time.
+    max_new_tokens: most tokens that are written.
   """
 
   key: Array
@@ -62,7 +63,7 @@ class RowSettings:
 
 @flax.struct.dataclass
 class Prefilled:
-  """The prompt of one text, as `TextGenerator.prefill` returns it.
+  """The prompt of one text, read into a cache.
 
   Attributes:
     logits: [1, V] of the first token to write.
@@ -83,14 +84,14 @@ class LiveBatch:
     cache: their cache, S slots a row.
     tokens: [B, S] int32, the ids in the cache's slots.
     logits: [B, V] of each row's next token.
-    written: [B] int32, how many tokens of each row have been written.
+    num_generated: [B] int32, how many tokens of each row have been written.
     settings: settings of all rows.
   """
 
   cache: cache_lib.DecoderCache
   tokens: Array
   logits: Array
-  written: Array
+  num_generated: Array
   settings: RowSettings
 
 
@@ -189,7 +190,7 @@ def insert(
     ),
     place(state.tokens, prompt.tokens),
     state.logits.at[row].set(prompt.logits[0]),
-    state.written.at[row].set(0),
+    state.num_generated.at[row].set(0),
     jax.tree.map(
       lambda all_rows, new: all_rows.at[row].set(new), state.settings, settings
     ),
@@ -231,7 +232,7 @@ def arrange(
     ),
     move(state.tokens),
     take(state.logits),
-    take(state.written),
+    take(state.num_generated),
     jax.tree.map(take, state.settings),
   )
 
@@ -257,7 +258,7 @@ def advance(
   """
   settings, cache = state.settings, state.cache
   history = processors_lib.History(
-    state.tokens, cache.mask, cache.index, state.written[:, None]
+    state.tokens, cache.mask, cache.index, state.num_generated[:, None]
   )
   allowed = processors_lib.LogitProcessors(
     repetition_penalty=settings.repetition_penalty[:, None],
@@ -272,12 +273,12 @@ def advance(
     eos_id=eos_id,
   )
   keys = jax.vmap(jax.random.fold_in)(
-    jax.random.wrap_key_data(settings.key), state.written
+    jax.random.wrap_key_data(settings.key), state.num_generated
   )
   tokens = ops.sample_each(
     keys, logits, settings.temperature, settings.top_k, settings.top_p
   )
-  written = _describe(state.logits, tokens, with_likeliest)
+  generated = _describe(state.logits, tokens, with_likeliest)
   next_logits, next_cache = step(tokens[:, None], cache, alive[:, None])
   return (
     LiveBatch(
@@ -286,10 +287,10 @@ def advance(
         state.tokens, tokens[:, None], (0, cache.index)
       ),
       next_logits[:, -1],
-      state.written + alive,
+      state.num_generated + alive,
       settings,
     ),
-    written,
+    generated,
   )
 
 

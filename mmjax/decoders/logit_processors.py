@@ -24,40 +24,40 @@ class History:
       between them.
     mask: [B, S], True where there is a token.
     end: [], the column behind the last token, the same for all examples.
-    index: how many tokens have been written: [], or [B, 1] by example.
+    num_generated: how many tokens have been written: [], or [B, 1] by example.
   """
 
   tokens: Array
   mask: Array
   end: Array
-  index: Array
+  num_generated: Array
 
   @classmethod
   def after(
-    cls, prompt: Array, mask: Array, written: Array, index: Array
+    cls, prompt: Array, mask: Array, generated: Array, num_generated: Array
   ) -> 'History':
-    """Joins a prompt and the tokens before `index`.
+    """Joins a prompt and the first `num_generated` tokens.
 
     Args:
       prompt: [B, P], padding in front.
       mask: [B, P].
-      written: [B, T], of which only tokens before `index` count.
-      index: [].
+      generated: [B, T], of which only the first `num_generated` count.
+      num_generated: [].
     """
-    new = jnp.arange(written.shape[1])[None] < index
-    new = jnp.broadcast_to(new, written.shape)
+    new = jnp.arange(generated.shape[1])[None] < num_generated
+    new = jnp.broadcast_to(new, generated.shape)
     return cls(
-      jnp.concatenate([prompt, written], axis=1),
+      jnp.concatenate([prompt, generated], axis=1),
       jnp.concatenate([mask, new], axis=1),
-      prompt.shape[1] + index,
-      index,
+      prompt.shape[1] + num_generated,
+      num_generated,
     )
 
   @property
-  def written(self) -> Array:
+  def generated_mask(self) -> Array:
     """[B, S], True on the tokens that have been written."""
     columns = jnp.arange(self.tokens.shape[1])[None]  # [1, S]
-    return self.mask & (columns >= self.end - self.index)
+    return self.mask & (columns >= self.end - self.num_generated)
 
   def last(self, number: int) -> tuple[Array, Array]:
     """The last `number` tokens [B, n], and whether all are real [B]."""
@@ -163,17 +163,19 @@ class LogitProcessors:
       logits = jnp.where(repeats, -jnp.inf, logits)
     count = jnp.sum(history.mask, axis=1)[:, None]  # [B, 1]
     if self.min_length or self.min_new_tokens:
-      short = (count < self.min_length) | (history.index < self.min_new_tokens)
+      short = (count < self.min_length) | (
+        history.num_generated < self.min_new_tokens
+      )
       logits = jnp.where(short & _mark_ids(eos_id, vocab), -jnp.inf, logits)
     if self.forced_first is not None:
       logits = _force(logits, count == 1, self.forced_first)
     if self.forced_last is not None:
-      last = history.index == max_new_tokens - 1
+      last = history.num_generated == max_new_tokens - 1
       logits = _force(logits, last, self.forced_last)
-    first = history.index == 0
+    first = history.num_generated == 0
     if self.forced_first is not None:
-      alone = count - history.index <= 1
-      first = history.index == alone.astype(jnp.int32)
+      alone = count - history.num_generated <= 1
+      first = history.num_generated == alone.astype(jnp.int32)
     never = _mark_ids(self.suppress, vocab) | (
       _mark_ids(self.suppress_first, vocab) & first
     )
@@ -193,7 +195,7 @@ class LogitProcessors:
     if _changes(self.presence_penalty, 0) or _changes(
       self.frequency_penalty, 0
     ):
-      counts = _count(history.tokens, history.written, vocab)  # [B, V]
+      counts = _count(history.tokens, history.generated_mask, vocab)  # [B, V]
       logits = logits - self.frequency_penalty * counts
       logits = logits - self.presence_penalty * (counts > 0)
     return logits

@@ -36,8 +36,8 @@ class Generated:
   Attributes:
     tokens: [B, T] int32, without the prompt; after the end, padding.
     mask: [B, T], True on tokens up to and with the end of text.
-    score: [B] float32, the sum of the tokens' log-probabilities; for beam
-      search divided by the length penalty.
+    score: [B] float32, the sum of the tokens' log-probabilities at temperature
+      1; for beam search divided by the length penalty.
     log_probs: [B, T] float32, log-probabilities of the tokens at the
       temperature of sampling, before `top_k` and `top_p`; 0 after the end. None
       of beam search.

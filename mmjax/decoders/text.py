@@ -252,14 +252,14 @@ class TextDecoder(logits.LogitHead):
     return self.last_norm(x) if self.final_norm else x
 
   def init_cache(
-    self, batch: int, num_slots: int, context_length: int | None = None
+    self, batch: int, num_slots: int, num_context_tokens: int | None = None
   ) -> cache_lib.DecoderCache:
     """Makes an empty cache for B examples.
 
     Args:
       batch: B.
       num_slots: S: those of the prompt, padding included, and those to come.
-      context_length: N, with cross-attention.
+      num_context_tokens: N, with cross-attention.
 
     Raises:
       ConfigError: for more slots than a table of positions has rows, and one
@@ -273,7 +273,7 @@ class TextDecoder(logits.LogitHead):
       unimodal_depth=self.unimodal_depth,
       batch=batch,
       num_slots=num_slots,
-      context_length=context_length,
+      num_context_tokens=num_context_tokens,
       num_heads=block.get('num_kv_heads') or self.num_heads,
       head_dim=block.get('head_dim') or self.width // self.num_heads,
       dtype=self.dtype,
@@ -315,7 +315,7 @@ class TextDecoder(logits.LogitHead):
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
     places, next_position = cache.extend_positions(mask, positions)
-    x = cache.check_room(self._embed_at(tokens, places))  # [B, T, D]
+    x = cache.check_capacity(self._embed_at(tokens, places))  # [B, T, D]
     filled, allowed = cache.extend_mask(mask, prefix_mask)  # [B, S], [B, T, S]
     visible = self._find_visible(filled, allowed, positions, places)
     values, context_mask = None, cache.context_mask

@@ -36,17 +36,20 @@ class PackedViT(nn.Module):
     merge_size: side, in patches, of the square that becomes one token.
     patch_size: side of a patch of an image in pixels.
     temporal_patch_size: how many frames are one patch; an image is repeated so
-    often. window: side of a window of an image in tokens; 0 for none.
+      often.
+    window: side of a window of an image in tokens; 0 for none.
     window_layers: numbers of the blocks in which patches attend to their window
-    alone. patch_bias: whether the patch projection has a bias. position_grid:
-    rows and columns of a learned position table, which is resized to each
-    image's grid; None for none. level_layers: numbers of the blocks whose
-    outputs are the `levels` of the result, each merged by itself, lowest first
-    (DeepStack, Meng et al. 2024). rope_theta: base of the rotary positions.
-    block: further settings of `mmjax.nn.Block`. scan: whether to scan over
-    layers. remat: what the backward pass computes again, of
-    `mmjax.nn.remat.POLICIES`. dtype: dtype of the computation; parameters are
-    float32.
+      alone.
+    patch_bias: whether the patch projection has a bias.
+    position_grid: rows and columns of a learned position table, which is
+      resized to each image's grid; None for none.
+    level_layers: numbers of the blocks whose outputs are the `levels` of the
+      result, each merged by itself, lowest first (DeepStack, Meng et al. 2024).
+    rope_theta: base of the rotary positions.
+    block: further settings of `mmjax.nn.Block`.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size

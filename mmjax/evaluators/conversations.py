@@ -64,7 +64,7 @@ class Conversations:
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      losses: function of `mmjax.models.predict.make_masked_losses`.
+      losses: function of `mmjax.models.predict.make_assistant_losses`.
       generate: function (params, batch) -> ids [B, T] of answers.
       source: records with conversations.
       preprocessor: preprocessor that makes the features.
@@ -130,7 +130,7 @@ class Conversations:
     return contact_sheet.render(cells, title=f'{self._name} (green: exact)')
 
   def _measure_losses(self, params: Params) -> np.ndarray:
-    """The sums [3] of `make_masked_losses` over the records."""
+    """The sums [3] of `make_assistant_losses` over the records."""
     sums = np.zeros(3)
     with batching.iterate_eval(
       self._source,

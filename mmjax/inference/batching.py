@@ -20,7 +20,8 @@ from mmjax.decoders import continuous_batching, streaming
 from mmjax.errors import ConfigError
 from mmjax.inference import chat_models
 
-# LiveBatch are a power of two from this on, with so many to spare after a move.
+# The number of slots is a power of two from this on, with so many to spare
+# after a move.
 _FEWEST_SLOTS, _SPARE = 128, 64
 
 
@@ -209,7 +210,11 @@ class Engine:
           traceback.print_exc()
         answer.report(error)
         continue
-      self._insert(answer, prompt, others)
+      try:
+        self._insert(answer, prompt, others)
+      except Exception as error:  # It is not among those that are live yet.
+        answer.report(error)
+        raise
 
   def _prefill(
     self, prompt: chat_models.PreparedPrompt

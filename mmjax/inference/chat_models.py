@@ -48,8 +48,8 @@ class ChatModel(Protocol):
     sampling: `temperature`, `top_k`, `top_p` and `repetition_penalty`, where a
       request has none.
     logit_processors: the model's other fields of
-    `mmjax.decoders.LogitProcessors`. max_length: most tokens of a conversation
-    with its answer.
+      `mmjax.decoders.LogitProcessors`.
+    max_length: most tokens of a conversation with its answer.
   """
 
   module: nn.Module

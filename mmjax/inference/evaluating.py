@@ -204,7 +204,7 @@ def _of_task(
     config.eval.beam_size = options.beam_size
     config.eval.gallery_by = options.gallery_by or config.eval.gallery_by
   is_masked = isinstance(task, tasks.Masked)
-  split = tasks.EvalContext(
+  context = tasks.EvalContext(
     model=run.module,
     source=source,
     # Words are compared with their frequencies in training.
@@ -216,7 +216,7 @@ def _of_task(
     tasks=run.tasks,
     judges=teachers.load_judges({name: task}, run.preprocessor),
   )
-  built = tasks.make_evaluators(name, task, split)
+  built = tasks.make_evaluators(name, task, context)
   if not built:
     raise ConfigError(f'the task {name} has no evaluation of its own')
   return measures.Measure(run.params, built, task.report_rows)
@@ -235,7 +235,7 @@ def _find_lacking(
     ConfigError: if no record has any of them, or a field is of another kind.
   """
   keep = lambda keys: tuple(key for key in keys if run.preprocessor.find(key))
-  choices = [keep(keys) for keys in task.alternatives()]
+  choices = [keep(keys) for keys in task.required_keys()]
   wanted = {key for keys in choices for key in keys}
   read = {f.name: f for f in map(run.preprocessor.find, sorted(wanted))}
   present = {
@@ -245,7 +245,7 @@ def _find_lacking(
   }
   feeds.check_fields(present, source)
   found = checks.Checks(
-    run.preprocessor, {name: keep(task.needs())}, {}, {name: choices}
+    run.preprocessor, {name: keep(task.batch_keys())}, {}, {name: choices}
   )
   where = f'{options.data}, {options.split!r}'
   lacking = found.find_lacking(where, source)

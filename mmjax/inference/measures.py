@@ -116,7 +116,10 @@ def _measure_captions(
 
   def generate(params: Params, batch: Batch) -> Any:
     ids = jnp.full((len(batch['image']), 1), model.module.bos_id, jnp.int32)
-    prompt = {'prompt': ids, 'prompt_mask': jnp.ones(ids.shape, bool)}
+    prompt = {
+      'decoder_prompt': ids,
+      'decoder_prompt_mask': jnp.ones(ids.shape, bool),
+    }
     return write(params, {'image': batch['image'], **prompt})
 
   evaluator = evaluators.Captions(

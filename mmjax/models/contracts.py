@@ -39,7 +39,7 @@ def checking(model: nn.Module) -> Iterator[None]:
   places = {type(model): ('model', 'model')}
   for place, kind, module in _list_parts(model, 'model'):
     places.setdefault(type(module), (place, kind))
-  own = {cls: where for cls, where in places.items() if is_own(cls)}
+  own = {cls: where for cls, where in places.items() if is_custom(cls)}
   for cls, (place, kind) in own.items():
     _check_call(cls, place, kind)
 
@@ -54,7 +54,7 @@ def checking(model: nn.Module) -> Iterator[None]:
     yield
 
 
-def is_own(cls: type) -> bool:
+def is_custom(cls: type) -> bool:
   """Whether a class is the user's, and not one of mmjax."""
   return not cls.__module__.startswith('mmjax.')
 

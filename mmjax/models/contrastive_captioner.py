@@ -131,7 +131,7 @@ class ContrastiveCaptioner(generation.TextGenerator):
     """Logits [B, C] over the answer vocabulary."""
     return self._answer(self._encode_image(batch, train=False), batch)
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The image, and the start of a text."""

@@ -119,7 +119,7 @@ class EncoderDecoder(generation.TextGenerator):
     """Logits [B, C] over the answer vocabulary."""
     return self._classify(self.fuse_question(batch))
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
@@ -137,7 +137,9 @@ class EncoderDecoder(generation.TextGenerator):
       )
     else:
       context = self.fuse_question(batch)
-    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_decoder_prompt(
+      batch, context.mask.shape[0], self.bos_id
+    )
     return context, *start
 
   def _fuse(

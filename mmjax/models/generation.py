@@ -24,21 +24,21 @@ class TextGenerator(nn.Module):
   `generate`, which evaluators and published models apply, calls `prefill`
   once, and then `decode_step` in a compiled loop of `mmjax.decoders`, until all
   texts have ended. The `prefill` here, for encoders with a decoder that attends
-  to their outputs, calls `encode_prompt`.
+  to their outputs, calls `encode_inputs`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and an `encode_prompt` for each of its `text_kinds`. One
+  fills up after it, and an `encode_inputs` for each of its `text_kinds`. One
   with more than ids in the prompt of its decoder, such as an image's vectors,
   has a `prefill` of its own.
 
   Attributes:
-    text_kinds: kinds of text that it writes: 'caption', 'answer', 'continue'
-      (what follows a prompt).
+    text_kinds: kinds of text that it writes: 'caption', 'answer', 'transcript',
+      'continue' (what follows a prompt), 'write' (of any fields).
   """
 
   text_kinds: ClassVar[tuple[str, ...]] = ()
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors | None, Array, Array]:
     """Encodes what texts attend to, and finds the ids that they begin with.
@@ -70,8 +70,8 @@ class TextGenerator(nn.Module):
     Raises:
       ConfigError: for more tokens than the decoder has positions for.
     """
-    context, prompt, mask = self.encode_prompt(batch, text_kind)
-    self.check_reach(prompt.shape[1], max_new_tokens)
+    context, prompt, mask = self.encode_inputs(batch, text_kind)
+    self.check_positions(prompt.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       prompt.shape[0],
       prompt.shape[1] + max_new_tokens,
@@ -92,7 +92,7 @@ class TextGenerator(nn.Module):
     """
     return self.decoder.compute_logits(ops.last_token(x, mask)[:, None])[:, 0]
 
-  def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
+  def check_positions(self, prompt_length: int, max_new_tokens: int) -> None:
     """Refuses more tokens than the decoder's table of positions has.
 
     Rotary positions (`positions='none'`) have no table, and no such limit
@@ -279,12 +279,14 @@ def _unroll(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
   return module.clone(decoder=decoder), {**variables, 'params': unrolled}
 
 
-def read_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:
+def read_decoder_prompt(
+  batch: Batch, size: int, bos_id: int
+) -> tuple[Array, Array]:
   """The tokens that texts begin with: ids [B, P], and their mask [B, P].
 
   These are the batch's `prompt`, or `bos_id` alone without one.
   """
-  if 'prompt' in batch:
-    return batch['prompt'], batch['prompt_mask']
+  if 'decoder_prompt' in batch:
+    return batch['decoder_prompt'], batch['decoder_prompt_mask']
   tokens = jnp.full((size, 1), bos_id, jnp.int32)
   return tokens, jnp.ones(tokens.shape, bool)

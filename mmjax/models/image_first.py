@@ -117,12 +117,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, text_kind, image)
     grid = self._find_grid(batch, image)
-    start, mask = generation.read_prompt(
+    start, mask = generation.read_decoder_prompt(
       batch, before.mask.shape[0], self.bos_id
     )
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
-    self.check_reach(prompt_length, max_new_tokens)
+    self.check_positions(prompt_length, max_new_tokens)
     x, cache = self.decoder.compute_hidden_states_cached(
       whole.values,
       self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
@@ -132,13 +132,15 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     )
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens of image and question, and the start of a text."""
     before = self._embed_prompt(batch, text_kind, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
-    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_decoder_prompt(
+      batch, context.mask.shape[0], self.bos_id
+    )
     return context, *start
 
   def _embed_prompt(

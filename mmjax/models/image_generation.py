@@ -122,7 +122,7 @@ class ImageGenerator(generation.TextGenerator):
     self.check_codes()
     pad_id = self.pad_id if pad_id is None else pad_id
     text, mask = _read_prompt(batch, guidance, pad_id)
-    self.check_reach(text.shape[1], number)
+    self.check_positions(text.shape[1], number)
     cache = self.decoder.init_cache(len(text), text.shape[1] + number)
     x, cache = self.decoder.compute_hidden_states_cached(
       self.decoder.embed(text), cache, mask

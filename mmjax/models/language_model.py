@@ -15,8 +15,9 @@ class LanguageModel(generation.TextGenerator):
   Attributes:
     decoder: a `TextDecoder` without cross-attention.
     target_feature: the feature of texts or conversations that it is trained on;
-      '' for the batch's `text`. eos_id: the token that ends a text. pad_id: the
-      token that fills up after the end.
+      '' for the batch's `text`.
+    eos_id: the token that ends a text.
+    pad_id: the token that fills up after the end.
   """
 
   decoder: nn.Module
@@ -62,7 +63,7 @@ class LanguageModel(generation.TextGenerator):
     )
     return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[None, Array, Array]:
     """The text to continue; its padding may stand anywhere."""

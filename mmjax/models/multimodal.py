@@ -195,14 +195,14 @@ class Multimodal(generation.TextGenerator):
     fused = self._fuse(self._encode(batch))
     return self._apply_heads(fused, target)
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The fused features, and the start of a text."""
     del text_kind
     context = self._fuse(self._encode(batch))
     size = context.mask.shape[0]
-    return context, *generation.read_prompt(batch, size, self.bos_id)
+    return context, *generation.read_decoder_prompt(batch, size, self.bos_id)
 
   def fill(
     self,

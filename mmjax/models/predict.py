@@ -78,7 +78,6 @@ def make_generate(
   *,
   text_kind: str,
   max_new_tokens: int,
-  seed: int = 0,
   **settings: Any,
 ) -> Predict:
   """Token ids [B, max_new_tokens] of texts of the kind `text_kind`.
@@ -87,11 +86,15 @@ def make_generate(
     model: one with `generate`.
     text_kind: one of the model's `text_kinds`, such as 'caption' or 'answer'.
     max_new_tokens: most tokens to generate.
-    seed: seed of sampling.
     **settings: further arguments of `generate`, such as `beam_size`.
+
+  Returns:
+    A function of batches; `seed` [] int32 among them is the seed of sampling.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
+    batch = dict(batch)
+    seed = batch.pop('seed', 0)
     generated = model.apply(
       {'params': params},
       batch,
@@ -146,7 +149,7 @@ def make_pick_answer(model: nn.Module) -> Predict:
   return lambda params, batch: jnp.argmax(logits(params, batch), axis=-1)
 
 
-def make_masked_losses(model: nn.Module, *, target: str) -> Predict:
+def make_assistant_losses(model: nn.Module, *, target: str) -> Predict:
   """How well what the assistant says is predicted, by conversation.
 
   Args:

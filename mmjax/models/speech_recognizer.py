@@ -65,7 +65,7 @@ class SpeechRecognizer(generation.TextGenerator):
     """Logits [B, V] of the token after a text [B, T] without padding."""
     return self.decoder(text, None, audio, train=False)[:, -1]
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The sound's tokens, and what the text begins with.
@@ -81,5 +81,5 @@ class SpeechRecognizer(generation.TextGenerator):
       tokens = self.encode_audio(
         batch['spectrogram'], batch.get('spectrogram_mask')
       )
-    start = batch['prompt']
+    start = batch['decoder_prompt']
     return tokens, start, jnp.ones(start.shape, bool)

@@ -59,7 +59,7 @@ class TextToText(generation.TextGenerator):
     """The encoder's tokens [B, Q, D] of ids [B, Q]."""
     return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens, and the start of an answer.
@@ -68,5 +68,7 @@ class TextToText(generation.TextGenerator):
     """
     del text_kind
     context = self.encode_text(batch['question'], batch.get('question_mask'))
-    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_decoder_prompt(
+      batch, context.mask.shape[0], self.bos_id
+    )
     return context, *start

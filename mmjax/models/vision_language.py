@@ -30,11 +30,13 @@ class VisionLanguage(image_generation.ImageGenerator):
     skipped: number of tokens that are left out of each image, from its first
       on: 1 for a class token.
     prefix_lm: whether tokens before what is written attend to each other in
-      both directions. bos_id: the token that starts a text that is written.
-      eos_id: the token that ends a text. pad_id: the token that fills up after
-      the end. image_codes: an `ImageCodes`, for a causal decoder that writes
-      images too; None for one that does not. autoencoder: a trained
-      `ImageAutoencoder`, with `image_codes`.
+      both directions.
+    bos_id: the token that starts a text that is written.
+    eos_id: the token that ends a text.
+    pad_id: the token that fills up after the end.
+    image_codes: an `ImageCodes`, for a causal decoder that writes images too;
+      None for one that does not.
+    autoencoder: a trained `ImageAutoencoder`, with `image_codes`.
   """
 
   vision: nn.Module
@@ -107,10 +109,11 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       whose tokens have the order of `mmjax.ops.anyres`; without an order, one
       stands behind the tokens of each image.
     target_feature: the feature of conversations that it is trained on; '' for
-      the batch's `text`. input_images: the features of their images, in the
-      order in which a conversation counts them. input_videos: the feature of
-      their videos. image_tokens: number of placeholders of an image in these; 0
-      if they differ.
+      the batch's `text`.
+    input_images: the features of their images, in the order in which a
+      conversation counts them.
+    input_videos: the feature of their videos.
+    image_tokens: number of placeholders of an image in these; 0 if they differ.
   """
 
   placeholders: Sequence[int]
@@ -151,17 +154,17 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """Predicts the token after each one of a text or an answer.
 
     Args:
-      batch: `text` [B, T] with `text_mask` [B, T] and its images. Padding
-        comes last here, as positions count from the first slot; in `generate`
-        it may stand anywhere, as it takes no position there. The images are
-        `image` [B, n, H, W, C], n images a text, those that a text lacks last;
-        or `patches`, arguments of `PackedViT.encode_patches` by name, of images
+      batch: `text` [B, T] with `text_mask` [B, T] and its images. Padding comes
+        last here, as positions count from the first slot; in `generate` it may
+        stand anywhere, as it takes no position there. The images are `image`
+        [B, n, H, W, C], n images a text, those that a text lacks last; or
+        `patches`, arguments of `PackedViT.encode_patches` by name, of images
         and videos in the order of their placeholders; or, where these differ,
         `patches` of images and `videos`, the same of videos. All may be
-        missing. With `image_newline`, `image_layout` may have the arrays
-        [B, N, 4] of `mmjax.ops.anyres.Layout` by name, of all tokens of a
-        text's images. `text_positions` [B, T, A] are rotary positions that
-        don't simply count, and `prefix_mask` [B, T] is True for the tokens that
+        missing. With `image_newline`, `image_layout` may have the arrays [B, N,
+        4] of `mmjax.ops.anyres.Layout` by name, of all tokens of a text's
+        images. `text_positions` [B, T, A] are rotary positions that don't
+        simply count, and `prefix_mask` [B, T] is True for the tokens that
         attend to each other in both directions; without it, they are all or
         none, as the field `prefix_lm` says. With an encoder, also `answer` [B,
         A], beginning with `bos_id`, and its mask. With `target_feature`, the
@@ -176,8 +179,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       - `text_logits` [B, T, V], of the token after each of `text`;
       - with `target_feature` as NAME: `NAME_logits` [B, T - 1, V], of all
         tokens of `NAME` [B, T] but the first, as for every objective that
-        generates; - with an encoder: `answer_token_logits` [B, A - 1, V],
-        likewise of `answer` [B, A].
+        generates;
+      - with an encoder: `answer_token_logits` [B, A - 1, V], likewise of
+        `answer` [B, A].
     """
     self.initialize_codes()
     if self.target_feature:
@@ -331,7 +335,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     mask, positions = _get_text_mask(batch), batch.get('text_positions')
     if positions is not None and positions.ndim == 2:
       positions = None  # Not M-RoPE's: they count from 0 in the only text.
-    self.check_reach(mask.shape[1], max_new_tokens)
+    self.check_positions(mask.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
     )
@@ -346,7 +350,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     )
     return self.next_logits(x, mask), cache, (batch['text'], mask)
 
-  def encode_prompt(
+  def encode_inputs(
     self, batch: Batch, text_kind: str
   ) -> tuple[TokenVectors, Array, Array]:
     """The encoder's tokens of a text with images, and an answer's start."""
@@ -354,7 +358,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     context = self.encoder(
       self.embed_words(batch), _get_text_mask(batch), train=False
     )
-    start = generation.read_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = generation.read_decoder_prompt(
+      batch, context.mask.shape[0], self.bos_id
+    )
     return context, *start
 
   def _select(self, batch: Batch, name: str = '') -> dict[str, Array]:

@@ -56,7 +56,7 @@ def empty_cache(
   num_slots: int,
   num_heads: int,
   head_dim: int,
-  context_length: int | None = None,
+  num_context_tokens: int | None = None,
   dtype: Any = jnp.float32,
 ) -> BlockCache:
   """Makes room for decoding `num_slots` tokens with a `Stack`.
@@ -67,7 +67,7 @@ def empty_cache(
     num_slots: S.
     num_heads: G, number of key-value heads.
     head_dim: number of features of a head K.
-    context_length: number of context tokens, with cross-attention.
+    num_context_tokens: number of context tokens, with cross-attention.
     dtype: the Stack's.
 
   Returns:
@@ -78,5 +78,5 @@ def empty_cache(
     array = jnp.zeros((depth, batch, slots, num_heads, head_dim), dtype)
     return KeyValues(array, array)
 
-  cross = None if context_length is None else zeros(context_length)
+  cross = None if num_context_tokens is None else zeros(num_context_tokens)
   return BlockCache(zeros(num_slots), cross)

@@ -34,15 +34,17 @@ class Visible:
       segment alone; 0 is padding. None for one segment.
     prefix_mask: [B, T], True for tokens that attend to each other in both
       directions although `causal`; or integers, those of one number from 1 on
-      attending to each other. None for none. bias: [B, H, T, S] or [1, H, T,
-      S], added to the attention logits, such as `RelativePositions`; None for
-      none. positions: [B, T], or [B, T, A] with several axes, for rotary
-      self-attention; None counts from 0. window: number of keys up to its own
-      that a query may attend to, of those; None for all. key_positions: [B, S],
-      where a cache holds keys, those that `window` counts by `positions`;
-      without a cache it counts tokens. local: [], whether a layer is one of the
-      `local_layers` of its stack, which may have other rotary positions; None
-      without any.
+      attending to each other. None for none.
+    bias: [B, H, T, S] or [1, H, T, S], added to the attention logits, such as
+      `RelativePositions`; None for none.
+    positions: [B, T], or [B, T, A] with several axes, for rotary
+      self-attention; None counts from 0.
+    window: number of keys up to its own that a query may attend to, of those;
+      None for all.
+    key_positions: [B, S], where a cache holds keys, those that `window` counts
+      by `positions`; without a cache it counts tokens.
+    local: [], whether a layer is one of the `local_layers` of its stack, which
+      may have other rotary positions; None without any.
   """
 
   mask: Array | None = None

@@ -34,7 +34,7 @@ class Autoencoding:
     distance: 'absolute' (VQGAN's) or 'squared'.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   feature: str = 'image'
   distance: str = 'absolute'

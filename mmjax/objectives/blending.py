@@ -35,7 +35,7 @@ class Unimodal:
     weights: name of each encoder, and the weight of its loss.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   target: str
   weights: tuple[tuple[str, float], ...]

@@ -273,7 +273,7 @@ class Contrastive:
       )
 
   @property
-  def compares(self) -> tuple[str, ...]:
+  def compared_outputs(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
     embeddings = (f'{feature}_embedding' for feature in self.features)
     return (*embeddings, 'logit_scale', 'logit_bias')

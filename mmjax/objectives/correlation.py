@@ -90,7 +90,7 @@ class CanonicalCorrelation:
     object.__setattr__(self, 'features', checked.features)
 
   @property
-  def compares(self) -> tuple[str, ...]:
+  def compared_outputs(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
     return tuple(f'{feature}_embedding' for feature in self.features)
 

@@ -48,7 +48,7 @@ class Denoising:
       for guidance (Ho and Salimans 2022, algorithm 1).
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   feature: str = 'image'
   output_key: str = ''

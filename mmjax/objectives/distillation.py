@@ -36,7 +36,7 @@ class Distillation:
     temperature: temperature of the divergence.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
   teacher: ClassVar[str] = 'frozen'
 
   output_key: str

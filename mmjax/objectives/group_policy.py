@@ -73,7 +73,7 @@ class GroupPolicy:
       GRPO, Liu et al. 2025, section 3.1); 0 for the answer's own.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   target: str
   temperature: float = 1.0

@@ -26,7 +26,7 @@ from mmjax.types import (
 class _Drawing:
   """What the losses have in common: an example needs image and condition."""
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   feature: str = 'image'
   condition: str = ''

@@ -32,7 +32,7 @@ class MaskedTokens:
     vocab_size: number of ids that random tokens are drawn from.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   feature: str
   fraction: float
@@ -162,7 +162,7 @@ class MaskedPatches:
     epsilon: added to the variance of a patch.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   feature: str
   fraction: float

@@ -42,7 +42,7 @@ class Matching:
     features: names of the two features.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   features: tuple[str, str]
 

@@ -95,7 +95,7 @@ class Preference:
     label_smoothing: label smoothing, as in `preference_losses`.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   target: str
   loss: str

@@ -62,7 +62,7 @@ class Ranking:
     return (self.features,)
 
   @property
-  def compares(self) -> tuple[str, ...]:
+  def compared_outputs(self) -> tuple[str, ...]:
     """Names of the outputs in which examples are compared."""
     names = (*self.features, *filter(None, [self.negatives]))
     return (*(f'{name}_embedding' for name in names), 'logit_scale')

@@ -26,7 +26,7 @@ from mmjax.types import (
 class _Target:
   """Predicts a feature of each example; needs the output `TARGET_output`."""
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   target: str
 

@@ -159,7 +159,7 @@ class _NextToken:
 
   text: ClassVar[str]
   output_key: ClassVar[str]
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   label_smoothing: float = 0.0
 
@@ -189,12 +189,12 @@ class _NextToken:
     )
     return loss, {'token_accuracy': accuracy, 'items': items}
 
-  def needs(self) -> tuple[str, ...]:
+  def required_features(self) -> tuple[str, ...]:
     """The features without which an example is masked out of the loss."""
     raise NotImplementedError
 
   def _make_mask(self, batch: Batch) -> Array:
-    present = presence.joint_mask(batch, *self.needs())
+    present = presence.joint_mask(batch, *self.required_features())
     return batch[f'{self.text}_mask'] & present[..., None]
 
 
@@ -222,7 +222,7 @@ class TextGeneration(_NextToken):
     """Name of the model's output."""
     return f'{self.target}_logits'
 
-  def needs(self) -> tuple[str, ...]:
+  def required_features(self) -> tuple[str, ...]:
     return (self.target,)
 
 
@@ -256,7 +256,7 @@ class CaptionGeneration(_NextToken):
   text: ClassVar[str] = 'text'
   output_key: ClassVar[str] = 'caption_logits'
 
-  def needs(self) -> tuple[str, ...]:
+  def required_features(self) -> tuple[str, ...]:
     return ('image', 'text')
 
 
@@ -277,7 +277,7 @@ class AnswerGeneration(_NextToken):
 
   needs_image: bool = True
 
-  def needs(self) -> tuple[str, ...]:
+  def required_features(self) -> tuple[str, ...]:
     image = ('image',) if self.needs_image else ()
     return ('question', 'answer', *image)
 
@@ -295,7 +295,7 @@ class AnswerClassification:
     label_smoothing: fraction of the target spread over all answers.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   needs_image: bool = True
   label_smoothing: float = 0.0

@@ -39,7 +39,7 @@ class Consistency:
     ramp_steps: number of steps until the loss has its whole weight.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
   teacher: ClassVar[str] = 'ema'
 
   target: str
@@ -114,7 +114,7 @@ class PseudoLabeling:
     threshold: probability that the predicted class has to exceed.
   """
 
-  compares: ClassVar[tuple[str, ...]] = ()
+  compared_outputs: ClassVar[tuple[str, ...]] = ()
 
   target: str
   feature: str

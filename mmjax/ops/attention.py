@@ -115,9 +115,9 @@ def allowed_keys(
       keys of its own segment; 0 is padding. None for one segment.
     prefix_mask: True for the queries and keys that attend to each other also in
       the other direction, with `earlier`; or integers, those of one number from
-      1 on attending to each other. None for none. recent: [B, T, S], True where
-      a key is not too far before a query, as `recent_keys` says; None for no
-      such limit.
+      1 on attending to each other. None for none.
+    recent: [B, T, S], True where a key is not too far before a query, as
+      `recent_keys` says; None for no such limit.
 
   Returns:
     The mask [B, T, S], where B and T may be 1; None means everything.

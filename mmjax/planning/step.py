@@ -85,7 +85,7 @@ def compile_step(
   small = _with_small_batch(config)
   experiment = build(small, program.mesh_of(small))
   train_program = program.build(config, experiment, mesh)
-  batch = train_program.extend(
+  batch = train_program.find_update_batch(
     _batch(experiment, config.train.batch_size, mesh)
   )
   # Of batches of different lengths, the longest ones need the most.

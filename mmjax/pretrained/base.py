@@ -285,7 +285,7 @@ def pad_rows(
   pad_id: int,
   *,
   length: int = 0,
-  step: int = 1,
+  multiple_of: int = 1,
   most: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Pads rows of ids to one array [B, T] int32; also returns its mask [B, T].
@@ -294,11 +294,11 @@ def pad_rows(
     rows: ids of each text, of any lengths.
     pad_id: id of the padding, which is on the right.
     length: smallest T.
-    step: divisor of T, so that few lengths are compiled.
+    multiple_of: divisor of T, so that few lengths are compiled.
     most: largest T, unless a row is longer; None for any.
   """
   longest = max([1, length, *map(len, rows)])
-  full = -(-longest // step) * step
+  full = -(-longest // multiple_of) * multiple_of
   if most is not None:
     full = max(longest, min(full, most))
   ids = np.full((len(rows), full), pad_id, np.int32)

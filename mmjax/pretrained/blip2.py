@@ -102,7 +102,7 @@ class Model(vision_language.PublishedVisionLanguage):
     """Writes captions of images.
 
     Args:
-      images: one image or several, as for `pixels`.
+      images: one image or several, as for `preprocess`.
       prompt: beginning of each caption; Flan-T5 needs 'a photo of'.
       **settings: further arguments of `generate`.
     """

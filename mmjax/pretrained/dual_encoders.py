@@ -16,7 +16,7 @@ class PublishedDualEncoder(base.Pretrained):
   """CLIP and similar models."""
 
   def encode_image(self, images) -> Array:
-    """Encodes images, as for `pixels`, to unit vectors [B, E]."""
+    """Encodes images, as for `preprocess`, to unit vectors [B, E]."""
     return self.jit_method('encode_image')(self.params, self.preprocess(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:

@@ -26,7 +26,7 @@ class PublishedImageTextModel(base.Pretrained):
     """Writes captions of images.
 
     Args:
-      images: one image or several, as for `pixels`.
+      images: one image or several, as for `preprocess`.
       prompt: beginning of each caption.
       max_new_tokens: largest number of tokens after the prompt.
       **settings: further arguments of `models.EncoderDecoder.generate`, such as
@@ -41,8 +41,8 @@ class PublishedImageTextModel(base.Pretrained):
     ids = jnp.asarray([[self.module.bos_id, *start]] * len(pixels), jnp.int32)
     batch = {
       'image': pixels,
-      'prompt': ids,
-      'prompt_mask': jnp.ones(ids.shape, bool),
+      'decoder_prompt': ids,
+      'decoder_prompt_mask': jnp.ones(ids.shape, bool),
     }
     written = self._write('caption', batch, max_new_tokens, settings)
     return [self.decode([*start, *ids]) for ids in written]
@@ -58,7 +58,7 @@ class PublishedImageTextModel(base.Pretrained):
     """Answers a question about each image.
 
     Args:
-      images: images as for `pixels`, one for each question.
+      images: images as for `preprocess`, one for each question.
       questions: one question or several.
       max_new_tokens: largest number of tokens of an answer.
       **settings: further arguments of `models.EncoderDecoder.generate`.
@@ -76,7 +76,7 @@ class PublishedImageTextModel(base.Pretrained):
     """Probability [B] that each image and text match.
 
     Args:
-      images: images as for `pixels`, one for each text.
+      images: images as for `preprocess`, one for each text.
       texts: one text or several.
 
     Raises:

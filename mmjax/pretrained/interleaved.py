@@ -169,7 +169,9 @@ class PublishedInterleaved(language_models.PublishedWriter):
       self._expand_placeholders(text, text_grids, is_chat=is_chat)
       for text, text_grids in zip(texts, grids, strict=True)
     ]
-    text, mask = base.pad_rows(ids, self.pad_id, step=language_models.STEP)
+    text, mask = base.pad_rows(
+      ids, self.pad_id, multiple_of=language_models.PAD_MULTIPLE
+    )
     batch = {
       'text': jnp.asarray(text),
       'text_mask': jnp.asarray(mask),

@@ -204,7 +204,9 @@ class Model(vision_language.PublishedVisionLanguage):
       raise ConfigError(f'guidance={guidance} is not legal; use 0 or more')
     begin = _find_token(self.tokenizer_config, 'boi_token')
     rows = self.tokenize_rows([text + begin for text in base.as_list(prompts)])
-    ids, mask = base.pad_rows(rows, self.pad_id, step=language_models.STEP)
+    ids, mask = base.pad_rows(
+      rows, self.pad_id, multiple_of=language_models.PAD_MULTIPLE
+    )
     side = _find_side(self.vision_config())
     drawn = self.jit_method(
       'draw_tokens',

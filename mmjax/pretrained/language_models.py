@@ -17,7 +17,7 @@ from mmjax.pretrained import base, chats, generation_settings
 from mmjax.types import Array, Batch
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
-STEP = 16
+PAD_MULTIPLE = 16
 
 
 class PublishedWriter(base.Pretrained):
@@ -118,7 +118,7 @@ class PublishedWriter(base.Pretrained):
     )
     return answer
 
-  def choose(
+  def score_options(
     self,
     messages: Sequence[Message],
     options: Sequence[str],
@@ -153,7 +153,7 @@ class PublishedWriter(base.Pretrained):
       )
       for option in options
     ]
-    ids, mask = base.pad_rows(rows, self.pad_id, step=STEP // 2)
+    ids, mask = base.pad_rows(rows, self.pad_id, multiple_of=PAD_MULTIPLE // 2)
     batch, _ = self.prepare_prompts([prompt], ids.shape[1])
     scores = self.jit_method('score_options', text_kind='continue')(
       self.params, batch, options=ids[None], options_mask=mask[None]
@@ -382,7 +382,7 @@ class PublishedLanguageModel(PublishedWriter):
     Args:
       texts: one text or several.
       max_new_tokens: number of tokens to generate, for which positions are
-      left.
+        left.
     """
     return self._pad(self.tokenize_rows(texts), max_new_tokens)
 
@@ -390,5 +390,7 @@ class PublishedLanguageModel(PublishedWriter):
     self, rows: Sequence[Sequence[int]], max_new_tokens: int
   ) -> tuple[Array, Array]:
     most = self.module.decoder.max_length - max_new_tokens + 1
-    ids, mask = base.pad_rows(rows, self.pad_id, step=STEP, most=most)
+    ids, mask = base.pad_rows(
+      rows, self.pad_id, multiple_of=PAD_MULTIPLE, most=most
+    )
     return jnp.asarray(ids), jnp.asarray(mask)

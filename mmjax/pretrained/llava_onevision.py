@@ -225,7 +225,7 @@ class Model(vision_language.PublishedVisionLanguage):
     shape = next(tile.shape for row in rows for tile in row)
     arrays = np.zeros((len(rows), most, *shape), np.float32)
     longest = max(sum(map(len, row)) for row in layouts)
-    step = language_models.STEP
+    step = language_models.PAD_MULTIPLE
     shape = (len(rows), -(-longest // step) * step, 4)
     sources, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     for i, (row, own) in enumerate(zip(rows, layouts, strict=True)):

@@ -258,14 +258,16 @@ class QwenVL(vision_language.PublishedVisionLanguage):
         prepares.fps,
         prepares.min_frames,
         prepares.max_frames,
-        prepares.frames,
+        prepares.temporal_patch_size,
       )
       frames = list(video_files.decode_some(data, sample.numbers))
     except ConfigError as error:
       raise file.explain(error) from error
     pixels, grid = prepares(frames)
     time = self.read_tokens_per_second(self.config)
-    interval = time * prepares.frames / sample.rate if time else 1.0
+    interval = (
+      time * prepares.temporal_patch_size / sample.rate if time else 1.0
+    )
     return pixels, [dataclasses.replace(grid, interval=interval, video=True)]
 
 

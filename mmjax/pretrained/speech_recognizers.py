@@ -229,7 +229,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
       eos_id=end,
       pad_id=end,
       **arguments,
-    )(self.params, {'audio': self._encode(windows), 'prompt': prompts})
+    )(self.params, {'audio': self._encode(windows), 'decoder_prompt': prompts})
     tokens, mask = np.asarray(written.tokens), np.asarray(written.mask)
     return [self.text(tokens[i][mask[i]].tolist()) for i in range(number)]
 

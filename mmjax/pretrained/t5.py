@@ -133,8 +133,8 @@ class Model(
     batch = {
       'question': ids,
       'question_mask': mask,
-      'prompt': jnp.full((len(ids), 1), start, jnp.int32),
-      'prompt_mask': jnp.ones((len(ids), 1), bool),
+      'decoder_prompt': jnp.full((len(ids), 1), start, jnp.int32),
+      'decoder_prompt_mask': jnp.ones((len(ids), 1), bool),
     }
     written = program(self.params, batch, rng=decoders.make_keys(seed))
     return self.decode([[]] * len(np.asarray(ids)), written)

@@ -11,7 +11,7 @@ from mmjax.pretrained import base, sentences, tokenizer_settings
 from mmjax.types import Array, TokenVectors
 
 # Texts are padded to a multiple of this, so that few lengths are compiled.
-_STEP = 16
+_PAD_MULTIPLE = 16
 
 
 class PublishedTextEncoder(base.Pretrained):
@@ -68,7 +68,7 @@ class PublishedTextEncoder(base.Pretrained):
     ids, mask = base.pad_rows(
       self.tokenize_rows(texts),
       self.config.get('pad_token_id') or 0,
-      step=_STEP,
+      multiple_of=_PAD_MULTIPLE,
       most=most,
     )
     return jnp.asarray(ids), jnp.asarray(mask)

@@ -350,7 +350,7 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
   }
 
 
-def published(
+def to_pretrained(
   run: rebuild.Run,
   workdir: Path,
   *,

@@ -169,7 +169,13 @@ def _convert_patches(
 ) -> dict[str, Any]:
   """Settings of a feature of the kind patches."""
   data, _ = convert_images(prepares.pixels)
-  shared = ('patch_size', 'merge_size', 'frames', 'min_pixels', 'max_pixels')
+  shared = (
+    'patch_size',
+    'merge_size',
+    'temporal_patch_size',
+    'min_pixels',
+    'max_pixels',
+  )
   return {
     'mean': data['mean'],
     'std': data['std'],

@@ -63,7 +63,7 @@ def rank_texts(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Align(base.Task):
-  """Fields of one record get similar vectors, those of others different ones.
+  """Features of one record get similar vectors, those of others different ones.
 
   The model returns `FEATURE_embedding` of each feature and `logit_scale`, for
   the sigmoid loss also `logit_bias`; its method `embed(batch, feature)` gives
@@ -147,10 +147,10 @@ class Align(base.Task):
       anchor=self.anchor,
     )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return tuple(self.list_embedded())
 
-  def alternatives(self) -> Sequence[Sequence[str]]:
+  def required_keys(self) -> Sequence[Sequence[str]]:
     return self.objective({}).pairs
 
   def evaluators(

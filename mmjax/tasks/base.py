@@ -93,10 +93,10 @@ class EvalContext:
     inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind_metrics: metrics of the blind baseline on this split, by name.
-    lacking: sets of `Task.alternatives` that no record of the split has.
+    lacking: sets of `Task.required_keys` that no record of the split has.
     tasks: all tasks that are evaluated, by name.
-    frozen: parameters of the frozen models that objectives learn from, by the
-      task's name; empty where a trained run is evaluated.
+    frozen_params: parameters of the frozen models that objectives learn from,
+      by the task's name; empty where a trained run is evaluated.
     judges: the models of `Task.find_judge`, by folder and feature.
   """
 
@@ -144,7 +144,7 @@ class TrainedModel(Protocol):
   def unable(self, what: str) -> str:
     """The message that the model was not trained to do something."""
 
-  def apply(
+  def predict(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
     """Output of a function of `mmjax.models.predict`, compiled once."""
@@ -236,18 +236,18 @@ class Task:
     """
     self.objective({})
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     """Keys of the arrays that the data must make.
 
-    Which of them an example must have to be trained on, `alternatives` says; by
-    default all. Without an entry in `data.features` there are 'image',
+    Which of them an example must have to be trained on, `required_keys` says;
+    by default all. Without an entry in `data.features` there are 'image',
     'text', 'question', 'answer' and 'label'.
     """
     raise NotImplementedError(f'{type(self).__name__} has no needs')
 
-  def alternatives(self) -> Sequence[Sequence[str]]:
+  def required_keys(self) -> Sequence[Sequence[str]]:
     """Sets of arrays of which an example must have one to be trained on."""
-    return (self.needs(),)
+    return (self.batch_keys(),)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     """Number of outputs that the model needs, by the target's feature.

@@ -62,7 +62,7 @@ class Captioning(base.Task):
     del features
     return objectives.CaptionGeneration(self.label_smoothing)
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return ('image', 'text')
 
   def evaluators(

@@ -17,7 +17,7 @@ from mmjax.tasks import base, chat_inputs
 from mmjax.types import Fraction, Size
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
-_STEP = 16
+_PAD_MULTIPLE = 16
 
 
 def chat(
@@ -62,7 +62,7 @@ def chat(
   return streaming.cut(text, stop)
 
 
-def choose(
+def score_options(
   run: base.TrainedModel,
   messages: Sequence[Mapping[str, Any]],
   options: Sequence[str],
@@ -97,7 +97,7 @@ def choose(
         'without an answer, so it has no probability; leave it out'
       )
     rows.append(ids[len(before) : 1 + max(np.flatnonzero(loss_mask))])
-  length = -(-max(map(len, rows)) // _STEP) * _STEP
+  length = -(-max(map(len, rows)) // _PAD_MULTIPLE) * _PAD_MULTIPLE
   tokens = np.zeros((1, len(rows), length), np.int32)
   mask = np.zeros(tokens.shape, bool)
   for i, row in enumerate(rows):
@@ -117,7 +117,9 @@ def make_batch(
   turns: Sequence[Mapping[str, Any]],
   images: Mapping[str, Any],
   max_new_tokens: int,
-  pad: Callable[[int], int] = lambda number: -(-number // _STEP) * _STEP,
+  pad: Callable[[int], int] = lambda number: (
+    -(-number // _PAD_MULTIPLE) * _PAD_MULTIPLE
+  ),
 ) -> dict[str, Any]:
   """Arrays of one conversation up to an answer.
 
@@ -126,7 +128,8 @@ def make_batch(
     turns: as `mmjax.tasks.chat_inputs.read` returns them.
     images: images by feature, as it returns them.
     max_new_tokens: number of tokens to write, for which padding leaves
-    positions. pad: from the number of tokens to that of the arrays.
+      positions.
+    pad: from the number of tokens to that of the arrays.
   """
   feature = run.preprocessor[base.find_task(run, Chat).target]
   number = len(feature.encode(turns, prompt=True)[0])
@@ -183,7 +186,10 @@ class Chat(base.Task):
   name: ClassVar[str] = 'chat'
   kinds: ClassVar[tuple[type[Feature], ...]] = (Turns,)
   ability: ClassVar[str] = 'chat'
-  methods: ClassVar[Mapping[str, Any]] = {'chat': chat, 'choose': choose}
+  methods: ClassVar[Mapping[str, Any]] = {
+    'chat': chat,
+    'score_options': score_options,
+  }
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'question', _lines, needs_inputs=False
   )
@@ -218,10 +224,10 @@ class Chat(base.Task):
     """Names of the features of the conversations' images and others."""
     return tuple(itertools.chain(*media_kinds.name_media(self).values()))
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.target, *self.media_names)
 
-  def alternatives(self) -> Sequence[Sequence[str]]:
+  def required_keys(self) -> Sequence[Sequence[str]]:
     return ((self.target,),)  # Conversations of words are learnt too.
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
@@ -276,7 +282,7 @@ class Chat(base.Task):
     if decoder.positions != 'none':
       length = min(length, decoder.max_length - self.max_new_tokens + 1)
     conversations = evaluators.Conversations(
-      predict.make_masked_losses(context.model, target=self.target),
+      predict.make_assistant_losses(context.model, target=self.target),
       predict.make_generate(
         context.model,
         beam_size=context.config.eval.beam_size,

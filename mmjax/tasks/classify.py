@@ -149,7 +149,7 @@ class Classify(base.Task):
       raise ConfigError("tasks.classify.target='' names no feature to predict")
     return objectives.Classification(self.target, self.label_smoothing)
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.target,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

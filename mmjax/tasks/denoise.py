@@ -85,7 +85,7 @@ class Denoise(base.Task):
         'text; train with drop_condition above 0, or use guidance=1'
       )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.feature, self.condition)
 
   def sampler_settings(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Distill(base.Task):
       self.temperature,
     )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return tuple(dict.fromkeys(self._reads.values()))
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

@@ -110,14 +110,14 @@ class Draw(denoise.Denoise):
   judge: str = ''
   judge_feature: str = ''
 
-  def needs(self) -> tuple[str, ...]:
-    own = super().needs()
+  def batch_keys(self) -> tuple[str, ...]:
+    own = super().batch_keys()
     return (
       (*own, self.judge_feature) if self.judge and self.judge_feature else own
     )
 
-  def alternatives(self) -> Sequence[Sequence[str]]:
-    return (super().needs(),)  # The judge's feature is for evaluation.
+  def required_keys(self) -> Sequence[Sequence[str]]:
+    return (super().batch_keys(),)  # The judge's feature is for evaluation.
 
   def find_judge(
     self, features: Mapping[str, Feature]

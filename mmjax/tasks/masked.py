@@ -211,7 +211,7 @@ class Masked(base.Task):
       feature.tokenizer.vocab_size,
     )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.feature,)
 
   def masked_heads(

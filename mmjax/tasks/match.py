@@ -142,7 +142,7 @@ class Match(base.Task):
       )
     return objectives.Matching(tuple(self.features))
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return tuple(self.features)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

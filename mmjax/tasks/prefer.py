@@ -77,10 +77,10 @@ class Prefer(chat.Chat):
       self.target, self.loss, self.beta, self.gamma, self.label_smoothing
     )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (*self._answers, *self.media_names)
 
-  def alternatives(self) -> Sequence[Sequence[str]]:
+  def required_keys(self) -> Sequence[Sequence[str]]:
     return (self._answers,)  # Pairs without an image are learnt too.
 
   def evaluators(

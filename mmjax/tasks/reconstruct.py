@@ -220,7 +220,7 @@ class Reconstruct(base.Task):
         'width to the size of its embedding, or none'
       )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.feature,)
 
   def find_teacher(

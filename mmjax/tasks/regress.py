@@ -78,7 +78,7 @@ class Regress(base.Task):
       raise ConfigError("tasks.regress.target='' names no feature to predict")
     return objectives.Regression(self.target, self.kind, self.delta)
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.target,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

@@ -81,7 +81,7 @@ class Translate(base.Task):
       raise ConfigError("tasks.translate.target='' names no feature to write")
     return objectives.TextGeneration(self.label_smoothing, self.target)
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.target,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

@@ -57,7 +57,7 @@ class Unimodal(base.Task):
         )
     return objectives.Unimodal(self.target, tuple(sorted(self.weights.items())))
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     return (self.target,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:

@@ -115,14 +115,14 @@ class OfViews(base.Task):
         f"tasks.{self.name}.target='' names no feature to predict"
       )
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     view = getattr(self, self.setting)
     return (self.feature, view) if view else (self.feature,)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     path = f'tasks.{self.name}'
     check_target(path, self.target, features)
-    for view in self.needs()[1:]:
+    for view in self.batch_keys()[1:]:
       check(f'{path}.{self.setting}', features, self.feature, view)
     return {}
 

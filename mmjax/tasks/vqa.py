@@ -101,7 +101,7 @@ class _Vqa(base.Task):
 
   answer: ClassVar[str]
 
-  def needs(self) -> tuple[str, ...]:
+  def batch_keys(self) -> tuple[str, ...]:
     image = ('image',) if self.needs_image else ()
     return ('question', self.answer, *image)
 
@@ -162,7 +162,7 @@ class VqaClassification(_Vqa):
 class VqaGeneration(_Vqa):
   """The model writes the answer.
 
-  It returns `answer_token_logits` and has `generate` for the task 'answer'.
+  It returns `answer_token_logits` and writes texts of the kind 'answer'.
 
   Attributes:
     label_smoothing: fraction of the target spread over all tokens.

@@ -1,8 +1,8 @@
 """At a run's start, compares own losses on parts of a batch and on all of it.
 
-With train.accumulate, an objective with `compares = ()` gets a micro-batch at a
-time. One that compares examples all the same would be another loss, silently: a
-contrastive one, say, with fewer negatives.
+With train.accumulate, an objective with `compared_outputs = ()` gets a
+micro-batch at a time. One that compares examples all the same would be another
+loss, silently: a contrastive one, say, with fewer negatives.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import own_losses, prepared
+from mmjax.training import custom_losses, prepared
 from mmjax.training import program as program_lib
 from mmjax.training import step as step_lib
 from mmjax.training.experiment import Experiment
@@ -58,12 +58,12 @@ def check(
   taken_apart = {
     name: objective
     for name, (_, objective) in experiment.objectives.items()
-    if not objective.compares
+    if not objective.compared_outputs
   }
-  own = dict(own_losses.iterate(taken_apart, *_NOTE))
+  own = dict(custom_losses.iterate(taken_apart, *_NOTE))
   if program.rollout is not None:
     for name in own:
-      own_losses.log_skipped(
+      custom_losses.log_skipped(
         name, 'is of examples that the model makes', *_NOTE
       )
     return
@@ -89,7 +89,7 @@ def _judge(
     accumulate: `train.accumulate`.
   """
   page = '(docs/bring_your_own.md#a-task)'
-  if not own_losses.are_close(values['count'], values['count_of_parts']):
+  if not custom_losses.are_close(values['count'], values['count_of_parts']):
     raise ConfigError(
       f'tasks.{name}: {objective}.count is {values["count"]:.4g} for some '
       f'examples, but {values["count_of_parts"]:.4g} in total for the two '
@@ -98,18 +98,18 @@ def _judge(
       f'{page}'
     )
   if not values['count']:
-    own_losses.log_skipped(name, 'has no item in the first examples', *_NOTE)
-  elif not own_losses.are_close(values['loss'], values['again']):
-    own_losses.log_skipped(name, 'draws random numbers', *_NOTE)
-  elif not own_losses.are_close(values['loss'], values['loss_of_parts']):
+    custom_losses.log_skipped(name, 'has no item in the first examples', *_NOTE)
+  elif not custom_losses.are_close(values['loss'], values['again']):
+    custom_losses.log_skipped(name, 'draws random numbers', *_NOTE)
+  elif not custom_losses.are_close(values['loss'], values['loss_of_parts']):
     raise ConfigError(
       f'tasks.{name}: {objective} is {values["loss"]:.4g} on some examples, '
       f'but {values["loss_of_parts"]:.4g} as the mean over the two halves of '
       f'them, as train.accumulate={accumulate} computes it. If it compares '
       'examples with each other, name the outputs that it compares, as in '
-      "compares = ('image_embedding', 'text_embedding'), and it gets those of "
-      'the whole batch; if not, it must be the mean over the items that its '
-      f'`count` counts {page}; or set train.accumulate=1'
+      "compared_outputs = ('image_embedding', 'text_embedding'), and it gets "
+      'those of the whole batch; if not, it must be the mean over the items '
+      f'that its `count` counts {page}; or set train.accumulate=1'
     )
 
 
@@ -126,7 +126,7 @@ def _make_compare(
   All are of the same outputs of the model, so that only the loss differs.
   """
   model, key = experiment.model, jax.random.key(0)
-  run = own_losses.make_run(experiment, key)
+  run = custom_losses.make_run(experiment, key)
 
   def measure(objective, params, whole, parts):
     apply = functools.partial(model.apply, {'params': params})
@@ -148,9 +148,12 @@ def _make_compare(
     size = len(next(iter(batch.values())))
     shards = mesh_lib.num_batch_shards(program.mesh)
     number = _find_number(size, shards, accumulate)
-    chosen = {name: x[:2] for name, x in step_lib.split(batch, number).items()}
+    chosen = {
+      name: x[:2]
+      for name, x in step_lib.split_micro_batches(batch, number).items()
+    }
     first = {name: x[0] for name, x in chosen.items()}
-    batched = own_losses.find_batched(run, params, first)
+    batched = custom_losses.find_batched(run, params, first)
     stacked = jax.lax.map(functools.partial(run, params), chosen)
     whole = jax.tree.map(
       lambda x, is_batched: step_lib.join(x) if is_batched else x[0],

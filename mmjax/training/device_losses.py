@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import own_losses, prepared
+from mmjax.training import custom_losses, prepared
 from mmjax.training import program as program_lib
 from mmjax.training import step as step_lib
 from mmjax.training.experiment import Experiment
@@ -56,15 +56,15 @@ def check(
   ):
     return
   objectives = {n: o for n, (_, o) in experiment.objectives.items()}
-  for name, objective in own_losses.iterate(objectives, *_NOTE):
+  for name, objective in custom_losses.iterate(objectives, *_NOTE):
     compare = _make_compare(
       experiment, objective, program.mesh, config.train.accumulate
     )
     losses = compare(prepared_run.state.params, prepared_run.batch)
     whole, again, split = map(float, jax.device_get(losses))
-    if not own_losses.are_close(whole, again):
-      own_losses.log_skipped(name, 'draws random numbers', *_NOTE)
-    elif not own_losses.are_close(whole, split):
+    if not custom_losses.are_close(whole, again):
+      custom_losses.log_skipped(name, 'draws random numbers', *_NOTE)
+    elif not custom_losses.are_close(whole, split):
       raise ConfigError(
         f'tasks.{name}: {type(objective).__name__} is {whole:.4g} on a whole '
         f'batch, but {split:.4g} on the {program.mesh.size} devices of '
@@ -86,7 +86,7 @@ def _make_compare(
   All three are of the same outputs of the model, so that only the loss differs.
   """
   model, key = experiment.model, jax.random.key(0)
-  run = own_losses.make_run(experiment, key)
+  run = custom_losses.make_run(experiment, key)
 
   def loss(params, outputs, inputs, key, axis_name=None):
     apply = functools.partial(model.apply, {'params': params})
@@ -103,10 +103,13 @@ def _make_compare(
     return jax.lax.psum(count / total * value, 'data')
 
   def compare(params, batch):
-    part = {n: x[0] for n, x in step_lib.split(batch, accumulate).items()}
+    part = {
+      n: x[0]
+      for n, x in step_lib.split_micro_batches(batch, accumulate).items()
+    }
     specs = jax.tree.map(
       lambda is_batched: jax.P(mesh_lib.BATCH_AXES) if is_batched else jax.P(),
-      own_losses.find_batched(run, params, part),
+      custom_losses.find_batched(run, params, part),
     )
     outputs, inputs = run(params, part)
     on_devices = jax.shard_map(

@@ -167,7 +167,7 @@ def from_tasks(
   _check_names(config, builder)
   features = feeds.build_features(
     config.data,
-    {name: task.needs() for name, task in built_tasks.items()},
+    {name: task.batch_keys() for name, task in built_tasks.items()},
     models.list_encoder_inputs(config.model),
     builder.kind_table,
   )
@@ -230,7 +230,7 @@ def _drop_lacking(
   return {
     name: task
     for name, task in chosen.items()
-    if not all((name, tuple(keys)) in lacking for keys in task.alternatives())
+    if not all((name, tuple(keys)) in lacking for keys in task.required_keys())
   }
 
 
@@ -315,8 +315,8 @@ def _open_feed(
     batch_size=batch_size,
     seed=config.seed,
     rows=mesh_lib.batch_rows(mesh, batch_size),
-    needs={name: task.needs() for name, task in chosen.items()},
-    alternatives={name: task.alternatives() for name, task in chosen.items()},
+    needs={name: task.batch_keys() for name, task in chosen.items()},
+    alternatives={name: task.required_keys() for name, task in chosen.items()},
     built=built,
   )
 
@@ -337,16 +337,16 @@ def _check_names(config: Any, builder: Builder) -> None:
 
 
 def _build_evaluators(
-  chosen: Mapping[str, tasks_lib.Task], split: tasks_lib.EvalContext
+  chosen: Mapping[str, tasks_lib.Task], context: tasks_lib.EvalContext
 ) -> dict[str, evaluators.Evaluator]:
   """Evaluators of one split by name."""
   out: dict[str, evaluators.Evaluator] = {}
-  split = dataclasses.replace(split, tasks=chosen)
+  context = dataclasses.replace(context, tasks=chosen)
   for name, task in chosen.items():
-    built = tasks_lib.make_evaluators(name, task, split)
+    built = tasks_lib.make_evaluators(name, task, context)
     if out.keys() & built.keys():
       # Two tasks that are measured in the same way, such as both VQAs.
-      below = dataclasses.replace(split, prefix=f'{split.prefix}{name}/')
+      below = dataclasses.replace(context, prefix=f'{context.prefix}{name}/')
       built = tasks_lib.make_evaluators(name, task, below)
     out |= built
   return out

@@ -26,17 +26,17 @@ def check(name: str, objective: Objective) -> None:
     ContractError: naming the task, the objective's class, and what is missing.
   """
   where = f'tasks.{name}: {type(objective).__name__}'
-  if not hasattr(objective, 'compares'):
+  if not hasattr(objective, 'compared_outputs'):
     raise contracts.ContractError(
-      f'{where} has no `compares`, the names of the outputs of which it '
-      'compares those of different examples; compares = () says that it takes '
-      f'each example by itself {_SECTION}'
+      f'{where} has no `compared_outputs`, the names of the outputs of which '
+      'it compares those of different examples; compared_outputs = () says '
+      f'that it takes each example by itself {_SECTION}'
     )
-  compares = objective.compares
-  if not isinstance(compares, tuple | list):
+  compared = objective.compared_outputs
+  if not isinstance(compared, tuple | list):
     raise contracts.ContractError(
-      f'{where}.compares is {compares!r}, but it is a tuple of names of '
-      f'outputs, as in compares = ({compares!r},) {_SECTION}'
+      f'{where}.compared_outputs is {compared!r}, but it is a tuple of names '
+      f'of outputs, as in compared_outputs = ({compared!r},) {_SECTION}'
     )
   if not callable(getattr(objective, 'count', None)):
     raise contracts.ContractError(
@@ -71,13 +71,13 @@ def check_compared(
   Raises:
     ContractError: naming the output, and those that there are.
   """
-  if not contracts.is_own(type(objective)):
+  if not contracts.is_custom(type(objective)):
     return  # Its own message says how a model comes to have them.
-  for output in objective.compares:
+  for output in objective.compared_outputs:
     if output not in outputs:
       raise contracts.ContractError(
-        f'tasks.{name}: {type(objective).__name__}.compares names {output!r}, '
-        f'but the model returns {", ".join(sorted(outputs))}'
+        f'tasks.{name}: {type(objective).__name__}.compared_outputs names '
+        f'{output!r}, but the model returns {", ".join(sorted(outputs))}'
         f'{suggest(output, outputs)} {_SECTION}'
       )
 

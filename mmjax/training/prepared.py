@@ -101,13 +101,15 @@ def _start(
       return PreparedRun(step, state.result(), None, batches, None)
     batch = call_or_exit(next, batches)
     timer.lap('data')
-    examples = list_batch_shapes(program.extend(batch), experiment.shapes)
-    number = len(examples)
+    kinds = list_batch_shapes(
+      program.find_update_batch(batch), experiment.shapes
+    )
+    number = len(kinds)
     lengths = f' for batches of {number} shapes' if number > 1 else ''
     hosts.log(f'compiling the training step{lengths}')
     compiled = {
-      _find_shapes(example): program.trace(example).lower().compile()
-      for example in examples
+      _find_shapes(kind): program.trace(kind).lower().compile()
+      for kind in kinds
     }
     update = functools.partial(
       _update, compiled, program.put(experiment.frozen_models)

@@ -33,13 +33,15 @@ class Program:
   Attributes:
     plan: shapes and shardings of the state, and how to make it.
     update: (state, batch, frozen_params) -> (state, metrics), of one device's
-      examples in the `pmap` style, of global arrays in the `pjit` style. mesh:
-      the devices. style: 'pjit', one program over arrays of all devices, which
-      the compiler splits; or 'pmap', the same program on each device's rows
-      (`shard_map`), with sums over the axis 'data', each weighted by its share
-      of all items. frozen_params: `jax.ShapeDtypeStruct`s with shardings of the
-      parameters of the frozen models, by name. rollout: what makes examples
-      with the model, before each update; None if the data's are trained on.
+      examples in the `pmap` style, of global arrays in the `pjit` style.
+    mesh: the devices.
+    style: 'pjit', one program over arrays of all devices, which the compiler
+      splits; or 'pmap', the same program on each device's rows (`shard_map`),
+      with sums over the axis 'data', each weighted by its share of all items.
+    frozen_params: `jax.ShapeDtypeStruct`s with shardings of the parameters of
+      the frozen models, by name.
+    rollout: what makes examples with the model, before each update; None if the
+      data's are trained on.
   """
 
   plan: state_lib.Plan
@@ -49,7 +51,7 @@ class Program:
   frozen_params: Mapping[str, Params]
   rollout: Rollout | None = None
 
-  def extend(self, batch: Batch) -> Batch:
+  def find_update_batch(self, batch: Batch) -> Batch:
     """The batch of the update, as shapes if there is a rollout.
 
     Args:

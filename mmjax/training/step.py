@@ -56,17 +56,18 @@ def make_update(
     frozen_models: functions of frozen models, teachers and references, by the
       name of the objective that learns from one; `update` gets their parameters
       by the same names. Frozen parts of `model` itself are in `trained`.
-      accumulate: number of micro-batches of a batch. The losses are those of
-      the whole batch. For an objective that compares examples with each other,
-      the model first runs over all micro-batches for what is compared, then
-      once more for the gradients (cached gradients, Gao et al. 2021, section
-      3). ema_decay: decay of the EMA of the parameters, 0 for none; at first
-      smaller, (1 + t) / (10 + t) at update t, so that initial values don't
-      dominate a short run. axis_name: mapped axis over whose devices the batch
-      is split: `update` gets one device's examples and a whole state. None
-      where arrays are global. sources: names of the sources of a mixture, by
-      the batch's `source_index`. make_inputs: function from a batch as the data
-      makes it, or a part of it, to the batch that model and objectives read.
+    accumulate: number of micro-batches of a batch. The losses are those of the
+      whole batch. For an objective that compares examples with each other, the
+      model first runs over all micro-batches for what is compared, then once
+      more for the gradients (cached gradients, Gao et al. 2021, section 3).
+    ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
+      (1 + t) / (10 + t) at update t, so that initial values don't dominate a
+      short run.
+    axis_name: mapped axis over whose devices the batch is split: `update` gets
+      one device's examples and a whole state. None where arrays are global.
+    sources: names of the sources of a mixture, by the batch's `source_index`.
+    make_inputs: function from a batch as the data makes it, or a part of it, to
+      the batch that model and objectives read.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -134,9 +135,7 @@ def _find_teachers(
 
   These are the EMA as 'ema', and the parameters without adapters as 'initial'.
   """
-  teachers = {
-    name: partial(frozen_models[name], params[name]) for name in params
-  }
+  teachers = {n: partial(frozen_models[n], params[n]) for n in params}
   if state.ema is not None:
     ema = state.eval_params
     teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
@@ -163,7 +162,7 @@ class _Gradients:
   def __call__(
     self, params: Params, batch: Batch, key: Array
   ) -> tuple[Params, Metrics]:
-    micro = split(batch, self.accumulate)
+    micro = split_micro_batches(batch, self.accumulate)
     # Inputs are made of each micro-batch by itself: they may be larger.
     counts = {
       name: jax.vmap(partial(self._count, name, objective))(micro)
@@ -184,7 +183,7 @@ class _Gradients:
     keys = jax.random.split(key, self.accumulate)
     output_grads, metrics = {}, {}
     if self.accumulate > 1 and self._comparing_objectives():
-      output_grads, metrics = self._compare(
+      output_grads, metrics = self._differentiate_compared(
         params, batch, micro, keys, fractions
       )
 
@@ -224,9 +223,9 @@ class _Gradients:
 
   def _comparing_objectives(self) -> list[str]:
     """Names of the objectives that need the whole batch at once."""
-    return [name for name, (_, o) in self.objectives.items() if o.compares]
+    return [n for n, (_, o) in self.objectives.items() if o.compared_outputs]
 
-  def _compare(
+  def _differentiate_compared(
     self,
     params: Params,
     batch: Batch,
@@ -243,7 +242,9 @@ class _Gradients:
       ...], and the metrics.
     """
     names = self._comparing_objectives()
-    compared = {n for name in names for n in self.objectives[name][1].compares}
+    compared = {
+      n for name in names for n in self.objectives[name][1].compared_outputs
+    }
 
     def run(part):
       outputs = self._run(params, *part)
@@ -265,7 +266,7 @@ class _Gradients:
 
     grads, metrics = jax.grad(loss_of_compared, has_aux=True)(whole)
     return {
-      n: split({n: x}, self.accumulate)[n]
+      n: split_micro_batches({n: x}, self.accumulate)[n]
       if x.ndim
       else jnp.broadcast_to(x / self.accumulate, (self.accumulate,))
       for n, x in grads.items()
@@ -283,13 +284,13 @@ class _Gradients:
 
     With `output_grads`, the value is not a loss, but has the right gradient:
     objectives that compare examples are left out, and each output that they
-    compare is multiplied by their gradient, which `_compare` computed.
+    compare is multiplied by their gradient of `_differentiate_compared`.
     """
     outputs = self._run(params, batch, key)
     names = [
       name
       for name, (_, objective) in self.objectives.items()
-      if not (output_grads and objective.compares)
+      if not (output_grads and objective.compared_outputs)
     ]
     total, metrics = self._weigh_losses(
       names, params, outputs, batch, fractions, key
@@ -368,7 +369,7 @@ def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
   return jax.lax.scan(add, zeros, parts)[0]
 
 
-def split(batch: Batch, parts: int) -> Batch:
+def split_micro_batches(batch: Batch, parts: int) -> Batch:
   """[B, ...] -> [parts, B / parts, ...]; micro-batch i has examples i::parts.
 
   In strides, so that an example stays on the device that holds it.
@@ -380,7 +381,7 @@ def split(batch: Batch, parts: int) -> Batch:
 
 
 def join(parts: Array) -> Array:
-  """The inverse of `split`: [parts, b, ...] -> [parts * b, ...]."""
+  """The inverse for one array: [parts, b, ...] -> [parts * b, ...]."""
   joined = jnp.swapaxes(parts, 0, 1)
   return joined.reshape(-1, *parts.shape[2:])
 

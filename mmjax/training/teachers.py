@@ -131,7 +131,7 @@ def load_judges(
   tasks: Mapping[str, tasks_lib.Task],
   preprocessor: preprocessing.Preprocessor,
 ) -> dict[tuple[str, str], tasks_lib.Judge]:
-  """Reads the models in whose spaces evaluators compare, by folder and field.
+  """Reads the models in whose spaces evaluators compare, by folder and feature.
 
   Args:
     tasks: tasks that are evaluated, by name.
@@ -145,14 +145,14 @@ def load_judges(
     judge = task.find_judge(preprocessor.features)
     if judge is None:
       continue
-    (field,) = judge.inputs.values()
-    if (judge.folder, field) in found:
+    (feature,) = judge.inputs.values()
+    if (judge.folder, feature) in found:
       continue
-    shape = (1, *preprocessor[field].shape)
-    example = {field: np.zeros(shape, np.float32)}
-    example |= {f'{field}_mask': np.ones(1, bool)}
+    shape = (1, *preprocessor[feature].shape)
+    example = {feature: np.zeros(shape, np.float32)}
+    example |= {f'{feature}_mask': np.ones(1, bool)}
     frozen = load(name, judge, preprocessor, example)
-    found[judge.folder, field] = tasks_lib.Judge(
+    found[judge.folder, feature] = tasks_lib.Judge(
       functools.partial(_get_output, frozen.apply, judge.output_key),
       frozen.params,
     )

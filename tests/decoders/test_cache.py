@@ -26,13 +26,13 @@ def _cache(index):
 def test_where_the_index_is_known_it_is_refused(index, steps):
   message = f'{steps} tokens .* cache of 3 slots, of which {index} are taken'
   with pytest.raises(ConfigError, match=message):
-    _cache(jnp.array(index)).check_room(jnp.ones((1, steps, 5)))
+    _cache(jnp.array(index)).check_capacity(jnp.ones((1, steps, 5)))
 
 
 def test_in_a_compiled_program_the_result_is_nan():
   @jax.jit
   def run(index):
-    return _cache(index).check_room(jnp.ones((1, 2, 5)))
+    return _cache(index).check_capacity(jnp.ones((1, 2, 5)))
 
   np.testing.assert_array_equal(run(1), np.ones((1, 2, 5)))
   assert np.isnan(run(2)).all()

@@ -127,7 +127,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   assert cache.next_position.tolist() == [5, 3]
   assert cache.index == 5
   with pytest.raises(ConfigError, match='of 5 slots, of which 5 are taken'):
-    cache.check_room(jnp.zeros((2, 1, 8)))
+    cache.check_capacity(jnp.zeros((2, 1, 8)))
   with pytest.raises(ConfigError, match=r'max_new_tokens=2, .* room for 0'):
     decoders.sample(None, logits[:, 0], cache, max_new_tokens=2)
   assert jnp.isnan(one(variables, IDS[:, :1], cache)[0]).all()

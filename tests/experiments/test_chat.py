@@ -82,8 +82,8 @@ def test_a_run_chats_as_the_published_model_that_it_began_from(
   jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
   assert again.chat_template == model.chat_template
   options = ['red', 'a small cat', want.strip()]
-  scores = model.choose(MESSAGES, options)
-  assert run.choose(MESSAGES, options) == pytest.approx(scores, rel=1e-4)
+  scores = model.score_options(MESSAGES, options)
+  assert run.score_options(MESSAGES, options) == pytest.approx(scores, rel=1e-4)
   assert run.chat(MESSAGES, stop=want.strip()[1:3]) == want.strip()[:1]
   with pytest.raises(ConfigError, match="role 'bot' in turn 2; use one of"):
     run.chat([MESSAGES[1], {'role': 'bot', 'content': 'x'}])

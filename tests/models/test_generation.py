@@ -61,7 +61,10 @@ def test_a_prompt_is_gone_on_from(made, batch):
   generate = write(model, text_kind='caption', max_new_tokens=4, eos_id=-1)
   tokens = generate(variables, batch).tokens
   start = np.concatenate([np.ones((3, 1), int), tokens[:, :2]], axis=1)
-  given = {'prompt': start, 'prompt_mask': np.ones(start.shape, bool)}
+  given = {
+    'decoder_prompt': start,
+    'decoder_prompt_mask': np.ones(start.shape, bool),
+  }
   generate = write(model, text_kind='caption', max_new_tokens=2, eos_id=-1)
   rest = generate(variables, {**batch, **given}).tokens
   np.testing.assert_array_equal(rest, tokens[:, 2:])

@@ -59,14 +59,18 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
       eos_id=-1,
     )
   )
-  batch = {'spectrogram': SOUND, 'spectrogram_mask': MASK, 'prompt': prompt}
+  batch = {
+    'spectrogram': SOUND,
+    'spectrogram_mask': MASK,
+    'decoder_prompt': prompt,
+  }
   written = generate(variables, batch)
   whole = jnp.concatenate([prompt, written.tokens], axis=1)
   read = {'spectrogram': SOUND, 'spectrogram_mask': MASK, 'text': whole}
   logits = model.apply(variables, read, train=False)['transcript_logits']
   np.testing.assert_array_equal(written.tokens, logits[:, 1:].argmax(-1))
   audio = model.apply(variables, SOUND, MASK, method='encode_audio')
-  again = generate(variables, {'audio': audio, 'prompt': prompt})
+  again = generate(variables, {'audio': audio, 'decoder_prompt': prompt})
   np.testing.assert_array_equal(written.tokens, again.tokens)
   first = model.apply(variables, prompt, audio, method='logits_after')
   close(first, logits[:, 1])

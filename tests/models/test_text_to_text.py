@@ -70,7 +70,10 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
   asked = {k: BATCH[k] for k in ('question', 'question_mask')}
   written = generate(variables, asked).tokens
   prompt = jnp.asarray([[0, 4], [0, 4]])
-  given = {'prompt': prompt, 'prompt_mask': jnp.ones((2, 2), bool)}
+  given = {
+    'decoder_prompt': prompt,
+    'decoder_prompt_mask': jnp.ones((2, 2), bool),
+  }
   for start, tokens in (
     (jnp.zeros((2, 1), jnp.int32), written),
     (prompt, generate(variables, {**asked, **given}).tokens),

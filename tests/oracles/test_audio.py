@@ -190,7 +190,10 @@ def generate_greedily(loaded, spectrogram, prompts):
     pad_id=EOS,
     suppress=tuple(generation['suppress_tokens']),
     suppress_first=tuple(generation['begin_suppress_tokens']),
-  )(loaded.params, {'spectrogram': spectrogram, 'prompt': np.asarray(prompts)})
+  )(
+    loaded.params,
+    {'spectrogram': spectrogram, 'decoder_prompt': np.asarray(prompts)},
+  )
   return remove_ids(np.asarray(written.tokens).tolist(), [EOS])
 
 

@@ -228,8 +228,8 @@ def test_captions_are_written_alike(size, tmp_path):
   prompt = jnp.asarray(ids).at[:, 0].set(BOS)
   batch = {
     'image': ours['image'],
-    'prompt': prompt,
-    'prompt_mask': jnp.asarray(mask),
+    'decoder_prompt': prompt,
+    'decoder_prompt_mask': jnp.asarray(mask),
   }
   got = generate(loaded.params, batch).tokens
   for row, length in enumerate(LENGTHS):

@@ -73,7 +73,7 @@ def test_an_option_has_the_probability_of_the_whole_conversation(models, name):
   if name == 'llava':
     content = [{'type': 'image', 'image': RED}, content]
   messages = [{'role': 'user', 'content': content}]
-  scores = model.choose(messages, OPTIONS)
+  scores = model.score_options(messages, OPTIONS)
   assert tuple(scores) == OPTIONS
   shared = {}
   if name == 'llava':
@@ -88,7 +88,7 @@ def test_an_option_has_the_probability_of_the_whole_conversation(models, name):
     gained = log_probs[np.arange(len(ids) - 1), ids[1:]]
     np.testing.assert_allclose(score, gained[loss_mask[1:]].sum(), rtol=1e-4)
   with pytest.raises(ConfigError, match='one answer or more, each once'):
-    model.choose(messages, ['red', 'red'])
+    model.score_options(messages, ['red', 'red'])
 
 
 def _write_whole(model, option):

@@ -14,8 +14,8 @@ def test_correlation_is_a_loss_without_candidates():
   task = tasks.Align(features=('image', 'text'), kind='correlation')
   objective = task.objective({})
   assert isinstance(objective, objectives.CanonicalCorrelation)
-  assert objective.compares == ('image_embedding', 'text_embedding')
-  assert task.alternatives() == objective.pairs == (('image', 'text'),)
+  assert objective.compared_outputs == ('image_embedding', 'text_embedding')
+  assert task.required_keys() == objective.pairs == (('image', 'text'),)
   for settings in ({'tile': 2}, {'ring': True}):
     with pytest.raises(ConfigError, match='has no candidates'):
       tasks.Align(

@@ -337,11 +337,11 @@ def test_the_loss_is_the_mean_of_as_many_items_as_it_counts(name, run):
 def test_what_is_masked_changes_nothing(name, run):
   task, batch = build(name)[1], make_batch()
   whole = run(name, batch)
-  for field in task.needs():
+  for field in task.batch_keys():
     lacking = remove(batch, field, [1])
     loss, metrics, count, _, gradient = run(name, lacking)
     items = metrics['items']
-    if all(field in fields for fields in task.alternatives()):
+    if all(field in fields for fields in task.required_keys()):
       # The example counts 0, so the rest of it changes nothing either.
       assert not np.any(items.mask[1])
       lacking = remove_all(lacking, [1])

@@ -20,7 +20,7 @@ from mmjax.training import runner
 class Compares(toy.Mean):
   """The mean over examples of their products with all others."""
 
-  compares = ('x',)
+  compared_outputs = ('x',)
 
   def __init__(self, *, gathers):
     self.gathers = gathers

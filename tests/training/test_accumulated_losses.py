@@ -62,7 +62,10 @@ def train(tmp_path):
 @pytest.mark.parametrize(
   'objective, message',
   [
-    (Compares, r'Compares is [\d.]+ on some .*\d as the mean .*compares = \('),
+    (
+      Compares,
+      r'Compares is [\d.]+ on some .*\d as the mean .*compared_outputs = \(',
+    ),
     (CountsBatches, r'CountsBatches\.count is 1 for .* but 2 in total'),
   ],
 )

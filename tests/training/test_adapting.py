@@ -100,7 +100,7 @@ def test_magnitudes_follow_the_kernels():
 class _Next:
   """Cross-entropy of the next token."""
 
-  compares = ()
+  compared_outputs = ()
 
   def count(self, batch):
     return batch['text_mask'].sum().astype(jnp.float32)

@@ -31,7 +31,7 @@ class WithoutAxis(toy.Mean):
 
 
 class WithoutCount:
-  compares = ()
+  compared_outputs = ()
 
   def __call__(self, outputs, batch, *, apply, rng, axis_name=None):
     return outputs['x'].mean(), {}
@@ -39,15 +39,15 @@ class WithoutCount:
 
 class WithoutCompares(WithoutCount):
   count = toy.Mean.count
-  compares = property()  # As if there were none.
+  compared_outputs = property()  # As if there were none.
 
 
 class ComparesText(toy.Mean):
-  compares = 'x'
+  compared_outputs = 'x'
 
 
 class ComparesUnknown(toy.Mean):
-  compares = ('y',)
+  compared_outputs = ('y',)
 
 
 class Taught(toy.Mean):
@@ -68,11 +68,11 @@ def _trace(objective):
 @pytest.mark.parametrize(
   'objective, message',
   [
-    (WithoutCompares(), 'WithoutCompares has no `compares`'),
-    (ComparesText(), r"ComparesText\.compares is 'x', but .*\('x',\)"),
+    (WithoutCompares(), 'WithoutCompares has no `compared_outputs`'),
+    (ComparesText(), r"ComparesText\.compared_outputs is 'x', but .*\('x',\)"),
     (
       ComparesUnknown(),
-      "ComparesUnknown.compares names 'y', but the model .*x",
+      "ComparesUnknown.compared_outputs names 'y', but the model .*x",
     ),
     (WithoutCount(), r'WithoutCount has no method count\(batch\)'),
     (WithoutAxis(), r"WithoutAxis, which .* argument 'axis_name'"),

@@ -37,7 +37,7 @@ class Model(nn.Module):
 class Mean:
   """Half the squared distance to the label, mean over `mask`."""
 
-  compares = ()
+  compared_outputs = ()
 
   def count(self, batch):
     return batch['mask'].sum().astype(jnp.float32)

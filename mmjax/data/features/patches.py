@@ -32,9 +32,10 @@ class Patches(several.Several, base.Feature):
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
     temporal_patch_size: how often the model reads each patch, as frames of a
-    video. window: side of a window in tokens; 0 for none. mean: mean of each
-    channel, in 0..1, which is subtracted. std: standard deviation of each
-    channel, by which it is divided.
+      video.
+    window: side of a window in tokens; 0 for none.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
   """
 
   kind: ClassVar[str] = 'patches'

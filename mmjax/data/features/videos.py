@@ -57,14 +57,16 @@ class Videos(several.StoredFiles, patches.Patches):
     max_pixels: largest number of pixels of a frame after the resize.
     total_pixels: largest number of pixels of a video, of each
       `temporal_patch_size` counted once, which its frames share; 0 for none. A
-      frame keeps 1.05 `min_pixels`. patch_size: side of a patch in pixels.
-      merge_size: side, in patches, of the square that becomes one token.
-      temporal_patch_size: number of frames in one patch; the last one is
-      repeated where they don't fill it. window: side of a window in tokens; 0
-      for none. tokens_per_second: rotary positions of a second; 0 if the steps
-      of a video count instead. mean: mean of each channel, in 0..1, which is
-      subtracted. std: standard deviation of each channel, by which it is
-      divided.
+      frame keeps 1.05 `min_pixels`.
+    patch_size: side of a patch in pixels.
+    merge_size: side, in patches, of the square that becomes one token.
+    temporal_patch_size: number of frames in one patch; the last one is repeated
+      where they don't fill it.
+    window: side of a window in tokens; 0 for none.
+    tokens_per_second: rotary positions of a second; 0 if the steps of a video
+      count instead.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
   """
 
   kind: ClassVar[str] = 'videos'

@@ -36,7 +36,7 @@ def iterate(
     way_out: what needs no comparison, for the note.
   """
   for name, objective in objectives.items():
-    if not contracts.is_own(type(objective)):
+    if not contracts.is_custom(type(objective)):
       continue
     if isinstance(objective, TaughtObjective):
       log_skipped(name, 'has a teacher', between, way_out)
