@@ -13,8 +13,7 @@ describes (`Feature.make_inputs` turns images from uint8 to floats), and
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
-  decoder_prompt [B, P] int32, ids with which a text that is written begins
-  decoder_prompt_mask [B, P] bool
+  decoder_prompt [B, P] int32, what a text that is written begins with; a mask
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, its place in the training data (of packed rows, the row's)
   source_index [B] int32, the number of its source in a mixture of data sets
@@ -54,7 +53,8 @@ import jax.numpy as jnp
 from mmjax.errors import ConfigError
 
 Array = jax.Array
-Batch = Mapping[str, Any]  # `make_inputs` turns the data's into a model's.
+RawBatch = Mapping[str, Any]  # As the data makes it, with images as uint8.
+Batch = Mapping[str, Any]  # What `make_inputs` makes of it.
 Outputs = Mapping[str, Any]
 Params = Any  # A pytree of arrays, as Linen's `init` gives.
 Metrics = dict[str, Any]

@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 
 from mmjax.errors import ConfigError
-from mmjax.types import Batch
+from mmjax.types import RawBatch
 
 AXES = ('data', 'fsdp', 'tensor', 'sequence')
 BATCH_AXES = ('data', 'fsdp')
@@ -141,7 +141,7 @@ def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   return jax.NamedSharding(mesh, jax.P())
 
 
-def shard_whole_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+def shard_whole_batch(batch: RawBatch, mesh: jax.sharding.Mesh) -> RawBatch:
   """Shards a batch that every host has as a whole.
 
   Args:
@@ -164,7 +164,7 @@ def shard_whole_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
   return {name: shard(array) for name, array in batch.items()}
 
 
-def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+def shard_batch(batch: RawBatch, mesh: jax.sharding.Mesh) -> RawBatch:
   """Puts this host's examples on its devices.
 
   Args:

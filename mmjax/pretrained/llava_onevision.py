@@ -139,9 +139,9 @@ class Model(vision_language.PublishedVisionLanguage):
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
     return (
-      self.make_preprocessor(*settings).pixels
+      self.make_preprocessor(*settings).image_preprocessor
       if settings
-      else self.preprocessor.pixels
+      else self.preprocessor.image_preprocessor
     )
 
   def vision_config(self) -> Mapping[str, Any]:

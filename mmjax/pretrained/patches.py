@@ -50,7 +50,7 @@ class PatchPreprocessor:
   """Resizes an image to whole patches, normalises it, and cuts it.
 
   Attributes:
-    pixels: preprocessor of the resized image.
+    image_preprocessor: preprocessor of the resized image.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
     temporal_patch_size: number of frames in one patch.
@@ -59,7 +59,7 @@ class PatchPreprocessor:
     resize: whether images are resized.
   """
 
-  pixels: preprocess.ImagePreprocessor
+  image_preprocessor: preprocess.ImagePreprocessor
   patch_size: int = 14
   merge_size: int = 2
   temporal_patch_size: int = 2
@@ -105,7 +105,7 @@ class PatchPreprocessor:
       min_pixels=least,
       max_pixels=most,
       resize=config.get('do_resize', True),
-      pixels=preprocess.ImagePreprocessor.from_config(
+      image_preprocessor=preprocess.ImagePreprocessor.from_config(
         {**plain, 'size': {}}, {'do_center_crop': False}, SECTION
       ),
     )
@@ -129,7 +129,7 @@ class PatchPreprocessor:
       if not isinstance(frame, PIL.Image.Image):
         frame = PIL.Image.fromarray(np.asarray(frame))
       frame = image_files.to_rgb(frame)
-      pixels = self.pixels
+      pixels = self.image_preprocessor
       if self.resize:
         size = self.fit_size(frame.height, frame.width, len(frames))
         pixels = dataclasses.replace(pixels, size=size)

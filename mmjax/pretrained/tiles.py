@@ -22,11 +22,11 @@ class TilePreprocessor:
 
   Attributes:
     cutter: cuts an image.
-    pixels: preprocessor of a tile; of an image, it makes one tile.
+    image_preprocessor: preprocessor of a tile; of an image, it makes one tile.
   """
 
   cutter: tiles_lib.Cutter
-  pixels: preprocess.ImagePreprocessor
+  image_preprocessor: preprocess.ImagePreprocessor
   crop_size: None = None  # As of `ImagePreprocessor`.
 
   @property
@@ -46,7 +46,9 @@ class TilePreprocessor:
     if not isinstance(image, PIL.Image.Image):
       image = PIL.Image.fromarray(np.asarray(image))
     tiles = self.cutter.cut(image_files.to_rgb(image))
-    return np.stack([self.preprocess(tile) for tile in tiles.images]), tiles
+    return np.stack(
+      [self.image_preprocessor(tile) for tile in tiles.images]
+    ), tiles
 
 
 def read_pixels(

@@ -117,7 +117,7 @@ def convert_sized(
   cutter = getattr(prepares, 'cutter', None)
   if type(cutter) not in _SCHEMES:
     return {}
-  data, _ = convert_images(prepares.pixels)
+  data, _ = convert_images(prepares.image_preprocessor)
   settings = dataclasses.asdict(cutter)
   file = tokenizer_settings.FILE
   words = configs.parse(files[file], file) if file in files else {}
@@ -168,7 +168,7 @@ def _convert_patches(
   prepares: patches.PatchPreprocessor, encoder: encoders.PackedViT
 ) -> dict[str, Any]:
   """Settings of a feature of the kind patches."""
-  data, _ = convert_images(prepares.pixels)
+  data, _ = convert_images(prepares.image_preprocessor)
   shared = (
     'patch_size',
     'merge_size',

@@ -351,7 +351,7 @@ def _read_images(
   found = processors.find(small) or ({}, preprocess.FILE)
   prepares = family.model_class.make_preprocessor(*found)
   data, note = published_inputs.convert_images(
-    getattr(prepares, 'pixels', prepares)
+    getattr(prepares, 'image_preprocessor', prepares)
   )
   inputs = {
     part: Input(part, published_inputs.convert_frames(data, encoder))

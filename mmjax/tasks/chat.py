@@ -26,6 +26,7 @@ def chat(
   *,
   max_new_tokens: int | None = None,
   beam_size: int = 1,
+  seed: int = 0,
   stop: str | Sequence[str] = (),
   **settings: Any,
 ) -> str:
@@ -36,6 +37,7 @@ def chat(
     messages: such as {'role': 'user', 'content': 'what is it?'}.
     max_new_tokens: largest number of tokens to write; None for the task's.
     beam_size: beam size; 1 is greedy.
+    seed: seed of sampling, with a `temperature`.
     stop: strings that end the answer, and don't belong to it.
     **settings: further arguments of `mmjax.models.predict.make_generate`.
 
@@ -53,7 +55,7 @@ def chat(
   turns, images = chat_inputs.read(messages, run.preprocessor[task.target])
   ids = run.predict(
     predict.make_generate,
-    make_batch(run, turns, images, new),
+    make_batch(run, turns, images, new) | {'seed': np.int32(seed)},
     **generation,
     beam_size=beam_size,
     **settings,

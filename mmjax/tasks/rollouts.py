@@ -13,7 +13,7 @@ import numpy as np
 from mmjax import objectives
 from mmjax.data import chat_tokenizers, preprocess, sources
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Batch, Params
+from mmjax.types import Array, Params, RawBatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class GroupRollout:
     """Keys of the arrays [B] float32 that `score` adds."""
     return tuple(f'{self.target}_{name}' for name in self.added)
 
-  def sample(self, params: Params, batch: Batch, rng: Array) -> Batch:
+  def sample(self, params: Params, batch: RawBatch, rng: Array) -> RawBatch:
     """Writes the answers; pure."""
     batch = {
       name: jnp.repeat(array, self.group, axis=0)

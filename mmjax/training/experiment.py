@@ -22,13 +22,13 @@ from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.training import references, teachers
-from mmjax.types import Batch, Objective, Rollout
+from mmjax.types import Batch, Objective, RawBatch, Rollout
 
 
 class TrainData(Protocol):
   """Batches by number: batch `i` is the same after any restart."""
 
-  def iterate(self, start_step: int) -> Iterator[Batch]:
+  def iterate(self, start_step: int) -> Iterator[RawBatch]:
     """This host's rows of global batches start_step, start_step + 1, ..."""
 
 
@@ -105,7 +105,7 @@ class Experiment:
     default_factory=dict
   )
   rollout: Rollout | None = None
-  make_inputs: Callable[[Batch], Batch] = dict
+  make_inputs: Callable[[RawBatch], Batch] = dict
   shapes: Sequence[Mapping[str, tuple[int, ...]]] = ()
 
 

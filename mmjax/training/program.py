@@ -23,7 +23,7 @@ from mmjax.training import (
 )
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
-from mmjax.types import Batch, Params, Rollout, TaughtObjective
+from mmjax.types import Params, RawBatch, Rollout, TaughtObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Program:
   frozen_params: Mapping[str, Params]
   rollout: Rollout | None = None
 
-  def find_update_batch(self, batch: Batch) -> Batch:
+  def find_update_batch(self, batch: RawBatch) -> RawBatch:
     """The batch of the update, as shapes if there is a rollout.
 
     Args:

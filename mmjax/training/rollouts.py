@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.training import state as state_lib
-from mmjax.types import Array, Batch, Metrics, Params, Rollout
+from mmjax.types import Array, Metrics, Params, RawBatch, Rollout
 
 # Parts the keys of sampling from those of the update, which are few.
 _STREAM = zlib.crc32(b'rollout') % 2**31
@@ -33,12 +33,12 @@ class RolloutUpdate:
   """
 
   rollout: Rollout
-  sample: Callable[..., Batch]
+  sample: Callable[..., RawBatch]
   update: Callable[..., tuple[state_lib.State, Metrics]]
   mesh: jax.sharding.Mesh
 
   def __call__(
-    self, state: state_lib.State, batch: Batch
+    self, state: state_lib.State, batch: RawBatch
   ) -> tuple[state_lib.State, Metrics]:
     sampled = self.sample(state.params, state.step, state.seed, batch)
     local = {
@@ -51,7 +51,7 @@ class RolloutUpdate:
 def compile_before(
   update: Callable[..., tuple[state_lib.State, Metrics]],
   program: Any,
-  batch: Batch,
+  batch: RawBatch,
 ) -> RolloutUpdate:
   """Puts a program's rollout before its compiled update.
 
@@ -66,8 +66,11 @@ def compile_before(
 
 
 def find_shapes(
-  rollout: Rollout, plan: state_lib.Plan, batch: Batch, mesh: jax.sharding.Mesh
-) -> Batch:
+  rollout: Rollout,
+  plan: state_lib.Plan,
+  batch: RawBatch,
+  mesh: jax.sharding.Mesh,
+) -> RawBatch:
   """Shapes, with shardings, of the batch that is trained on.
 
   Args:
@@ -88,9 +91,14 @@ def find_shapes(
 
 
 def _trace(
-  rollout: Rollout, plan: state_lib.Plan, batch: Batch, mesh: jax.sharding.Mesh
+  rollout: Rollout,
+  plan: state_lib.Plan,
+  batch: RawBatch,
+  mesh: jax.sharding.Mesh,
 ) -> jax.stages.Traced:
-  def sample(params: Params, step: Array, seed: Array, batch: Batch) -> Batch:
+  def sample(
+    params: Params, step: Array, seed: Array, batch: RawBatch
+  ) -> RawBatch:
     key = jax.random.fold_in(jax.random.key(seed), _STREAM)
     return rollout.sample(params, batch, jax.random.fold_in(key, step))
 

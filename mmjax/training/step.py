@@ -22,6 +22,7 @@ from mmjax.types import (
   Objective,
   Outputs,
   Params,
+  RawBatch,
   TaughtObjective,
 )
 
@@ -42,7 +43,7 @@ def make_update(
   ema_decay: float = 0.0,
   axis_name: str | None = None,
   sources: Sequence[str] = (),
-  make_inputs: Callable[[Batch], Batch] = dict,
+  make_inputs: Callable[[RawBatch], Batch] = dict,
 ) -> Update:
   """Makes the pure function `update(state, batch, frozen_params)`.
 
@@ -79,7 +80,7 @@ def make_update(
   """
 
   def update(
-    state: state_lib.State, batch: Batch, frozen_params: Params | None = None
+    state: state_lib.State, batch: RawBatch, frozen_params: Params | None = None
   ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     teachers = _find_teachers(
@@ -156,11 +157,11 @@ class _Gradients:
   axis_name: str | None
   teachers: Mapping[str, ApplyTeacher]
   step: Array
-  make_inputs: Callable[[Batch], Batch]
+  make_inputs: Callable[[RawBatch], Batch]
   sources: Sequence[str] = ()
 
   def __call__(
-    self, params: Params, batch: Batch, key: Array
+    self, params: Params, batch: RawBatch, key: Array
   ) -> tuple[Params, Metrics]:
     micro = split_micro_batches(batch, self.accumulate)
     # Inputs are made of each micro-batch by itself: they may be larger.
@@ -210,7 +211,7 @@ class _Gradients:
       metrics['replaced'] = self._sum_over_devices(batch['replaced'].sum())
     return grads, metrics
 
-  def _count(self, name: str, objective: Objective, part: Batch) -> Array:
+  def _count(self, name: str, objective: Objective, part: RawBatch) -> Array:
     count = jnp.asarray(objective.count(self.make_inputs(part)), jnp.float32)
     objective_contract.check_count(name, objective, count.shape)
     return count
@@ -228,8 +229,8 @@ class _Gradients:
   def _differentiate_compared(
     self,
     params: Params,
-    batch: Batch,
-    micro: Batch,
+    batch: RawBatch,
+    micro: RawBatch,
     keys: Array,
     fractions: dict[str, Array],
   ) -> tuple[dict[str, Array], Metrics]:
@@ -242,14 +243,14 @@ class _Gradients:
       ...], and the metrics.
     """
     names = self._comparing_objectives()
+    comparing = [self.objectives[name][1] for name in names]
     compared = {
-      n for name in names for n in self.objectives[name][1].compared_outputs
+      n for objective in comparing for n in objective.compared_outputs
     }
 
     def run(part):
       outputs = self._run(params, *part)
-      for name in names:
-        objective = self.objectives[name][1]
+      for name, objective in zip(names, comparing, strict=True):
         objective_contract.check_compared(name, objective, outputs)
       return {n: value for n, value in outputs.items() if n in compared}
 
@@ -275,7 +276,7 @@ class _Gradients:
   def _micro_losses(
     self,
     params: Params,
-    batch: Batch,
+    batch: RawBatch,
     fractions: dict[str, Array],
     key: Array,
     output_grads: dict[str, Array],
@@ -299,7 +300,7 @@ class _Gradients:
       total += jnp.vdot(gradient, outputs[name])
     return total, metrics
 
-  def _run(self, params: Params, batch: Batch, key: Array) -> Outputs:
+  def _run(self, params: Params, batch: RawBatch, key: Array) -> Outputs:
     drop_key, _ = jax.random.split(key)
     return self.model.apply(
       {'params': params},
@@ -349,8 +350,8 @@ class _Gradients:
     """The further arguments of an objective that has a teacher."""
     if not isinstance(objective, TaughtObjective):
       return {}
-    own = name if name in self.teachers else objective.teacher
-    return {'apply_teacher': self.teachers[own], 'step': self.step}
+    key = name if name in self.teachers else objective.teacher
+    return {'apply_teacher': self.teachers[key], 'step': self.step}
 
 
 def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
@@ -369,7 +370,7 @@ def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
   return jax.lax.scan(add, zeros, parts)[0]
 
 
-def split_micro_batches(batch: Batch, parts: int) -> Batch:
+def split_micro_batches(batch: RawBatch, parts: int) -> RawBatch:
   """[B, ...] -> [parts, B / parts, ...]; micro-batch i has examples i::parts.
 
   In strides, so that an example stays on the device that holds it.

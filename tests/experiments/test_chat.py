@@ -85,6 +85,8 @@ def test_a_run_chats_as_the_published_model_that_it_began_from(
   scores = model.score_options(MESSAGES, options)
   assert run.score_options(MESSAGES, options) == pytest.approx(scores, rel=1e-4)
   assert run.chat(MESSAGES, stop=want.strip()[1:3]) == want.strip()[:1]
+  sampled = [run.chat(MESSAGES, temperature=9.0, seed=i // 2) for i in range(8)]
+  assert sampled[::2] == sampled[1::2] and len(set(sampled)) > 1
   with pytest.raises(ConfigError, match="role 'bot' in turn 2; use one of"):
     run.chat([MESSAGES[1], {'role': 'bot', 'content': 'x'}])
 
@@ -214,7 +216,7 @@ def test_images_of_any_size_are_learnt_with_adapters(make_config, tmp_path):
   run, base = rebuild.load(workdir), pretrained.load(folder)
   photos = run.preprocessor['photos']
   assert (photos.patch_size, photos.min_pixels, photos.window) == (4, 128, 2)
-  assert photos.mean == pytest.approx(base.preprocessor.pixels.mean)
+  assert photos.mean == pytest.approx(base.preprocessor.image_preprocessor.mean)
   assert run.preprocessor['turns'].placeholder == '<|image_pad|>'
   assert cli.main(['convert', str(workdir), str(tmp_path / 'out')]) == 0
   model = mmjax.load(tmp_path / 'out')

@@ -256,6 +256,23 @@ def test_a_client_that_leaves_frees_its_row(served):
   assert not any(one.is_set() for _, _, one, _ in long)
 
 
+def test_an_answer_that_cannot_be_inserted_ends_with_the_error(
+  served, monkeypatch
+):
+  """And the next one is written."""
+  prompt = served.model.prepare(_say('cat'))
+  failing, _, ended, events = _ask(served, prompt, 2)
+  with monkeypatch.context() as patch:
+    patch.setattr(served.engine, '_arrange', lambda *_, **__: 1 / 0)
+    patch.setattr(batching.continuous_batching, 'make_empty', lambda *_: 1 / 0)
+    served.engine.submit(failing)
+    assert ended.wait(60)
+  assert isinstance(events[-1][-1], ZeroDivisionError)
+  answer, _, ended, events = _ask(served, prompt, 2)
+  served.engine.submit(answer)
+  assert ended.wait(60) and events[-1][-1] == 'length'
+
+
 @pytest.mark.parametrize('stream', [False, True])
 def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
   served, monkeypatch, stream
