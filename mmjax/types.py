@@ -248,7 +248,7 @@ class Rollout(Protocol):
   reads: Sequence[str]
   adds: Sequence[str]
 
-  def sample(self, params: Params, batch: Batch, rng: Array) -> Batch:
+  def sample(self, params: Params, batch: RawBatch, rng: Array) -> RawBatch:
     """Makes examples of a batch as the data makes it; pure, and compiled.
 
     Args:

@@ -244,9 +244,7 @@ class _Gradients:
     """
     names = self._comparing_objectives()
     comparing = [self.objectives[name][1] for name in names]
-    compared = {
-      n for objective in comparing for n in objective.compared_outputs
-    }
+    compared = {n for o in comparing for n in o.compared_outputs}
 
     def run(part):
       outputs = self._run(params, *part)
