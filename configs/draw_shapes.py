@@ -43,17 +43,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     # A patch has 192 values, but the width is 128: a velocity contains noise of
     # full rank, which 128 features can't represent. A clean image is simpler,
     # so the model predicts it.
-    draw=dict(schedule='flow', prediction='x', steps=20, guidance=3.0)
+    draw=dict(schedule='flow', prediction='x', steps=20, guidance=2.0)
   )
   config.optimizer = shapes_base.optimizer(
-    lr=1.5e-3, schedule='cosine', warmup_steps=100
+    lr=3e-3, schedule='cosine', warmup_steps=100
   )
+  config.optimizer.update(name='muon', no_muon=('^embed_patches', '^head'))
   config.train = dict(
-    steps=4000,
+    steps=8000,
     batch_size=64,
     ema_decay=0.999,
     log_every=100,
-    eval_every=1000,
+    eval_every=2000,
     checkpoint_every=1000,
   )
   config.eval = dict(batch_size=100, num_examples=500)

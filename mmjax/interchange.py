@@ -24,6 +24,7 @@ def load(
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
   experiment: Any = None,
+  step: int | str | None = None,
 ) -> Model:
   """Loads a trained model.
 
@@ -40,6 +41,8 @@ def load(
     experiment: what has a run's own classes: an experiment file's path or
       module, or a `Builder`; None for the file that the run was trained
       with, which its folder records.
+    step: checkpoint of a run: its step, or 'best' by `train.keep_best`; None
+      for the newest.
 
   Returns:
     A `Run`, or a published model whose class has the methods of its family,
@@ -52,20 +55,20 @@ def load(
   Raises:
     ConfigError: if the folder or name does not exist, the model is broken or of
       a kind that mmjax doesn't know, a download needs the extra `hub`, a run's
-      experiment file is needed and not found, or one is given for a published
-      model.
+      experiment file is needed and not found, it has no such checkpoint, or
+      either is given for a published model.
   """
   folder = hub.find(source)
   if hub.is_run(folder):
     # Published models need no training code.
     from mmjax.runs import init_from, rebuild
 
-    run = rebuild.load(folder, experiment=experiment)
+    run = rebuild.load(folder, experiment=experiment, step=step)
     model = init_from.to_pretrained(
       run, folder, dtype=dtype, param_dtype=param_dtype
     )
     return model or run
-  hub.refuse_experiment(source, experiment)
+  hub.refuse_run_settings(source, experiment=experiment, step=step)
   return pretrained.load(
     folder,
     dtype=jnp.float32 if dtype is None else dtype,

@@ -86,14 +86,36 @@ def naming(argument: str, action: str) -> Iterator[None]:
     ) from error
 
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
-  """Adds the flag that says where a run's experiment file is."""
+def add_run(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how a run is opened; see `get_run`."""
   parser.add_argument(
     '--experiment',
     metavar='FILE',
     help='experiment file of a run with classes of its own (default: the one '
     'that it was trained with)',
   )
+  parser.add_argument(
+    '--step',
+    type=_parse_step,
+    help="checkpoint of a run: its step, or 'best' by train.keep_best "
+    '(default: the newest)',
+  )
+
+
+def get_run(args: argparse.Namespace) -> dict[str, Any]:
+  """How a run is opened, as `mmjax.load` takes it."""
+  return {'experiment': args.experiment, 'step': args.step}
+
+
+def _parse_step(text: str) -> int | str:
+  if text == 'best':
+    return text
+  try:
+    return int(text)
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is neither a number nor 'best'"
+    ) from None
 
 
 def check_model(name: str) -> None:

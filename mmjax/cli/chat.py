@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
   found = opened.open_model(
     args.model,
     check=lambda model: chatting.ChatSession(model, _write),
-    experiment=args.experiment,
+    **arguments.get_run(args),
   )
   system = [{'role': 'system', 'content': args.system}] if args.system else []
   chat = chatting.ChatSession(
@@ -102,7 +102,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help='a run, or a published model')
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   add('--system', default='', help="text of the system's turn")
   add(
     '--image',

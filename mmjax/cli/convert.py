@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument('source', metavar='IN', help='model to read')
   parser.add_argument('folder', metavar='OUT', help='folder to write')
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   parser.add_argument(
     '--dtype',
     choices=('float32', 'bfloat16', 'float16'),
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
   from mmjax.pretrained import tensors
 
   model = mmjax.load(
-    args.source, param_dtype=args.dtype, experiment=args.experiment
+    args.source, param_dtype=args.dtype, **arguments.get_run(args)
   )
   if args.adapter:
     with arguments.naming(f'OUT={out}', 'write'):

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
   parser.add_argument(
     'model', nargs='+', metavar='MODEL', help="folder or hub's name"
   )
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   parser.add_argument(
     '--port',
     type=int,
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
   listener = _listen(args.port)
   startup.use_compilation_cache()
   models = demo.Demo(
-    [opened.open_model(name, experiment=args.experiment) for name in args.model]
+    [opened.open_model(name, **arguments.get_run(args)) for name in args.model]
   )
   app = demo_app.make(models)
   server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))

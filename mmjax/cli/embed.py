@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
 
   startup.use_compilation_cache()
   choose = lambda m: encoders.choose_encoder(m, FLAGS[flag], args.feature)
-  model = opened.open_model(args.model, choose, experiment=args.experiment)
+  model = opened.open_model(args.model, choose, **arguments.get_run(args))
   encoder = choose(model)
   try:
     with arguments.naming(f'--output={output}', 'write'):
@@ -96,7 +96,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help="folder of a run or model, or hub's name")
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   add(
     '--images',
     metavar='WHERE',

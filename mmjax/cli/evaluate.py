@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
   model = opened.open_model(
     args.model,
     check=lambda m: evaluating.find(m, source, options, _open_training),
-    experiment=args.experiment,
+    **arguments.get_run(args),
   )
   print(model.describe(), file=sys.stderr)
   results = evaluating.evaluate(model, source, options, _open_training)
@@ -190,7 +190,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help="folder of a run or model, or hub's name")
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   add('--data', required=True, help='a prepared data set')
   add('--split', default='test', help='its split (default: %(default)s)')
   add('--task', default='', help='the only task to measure (default: all)')

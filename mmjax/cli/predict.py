@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     check=lambda model: choices.append(
       _choose_task(model, args, flag, input_sets)
     ),
-    experiment=args.experiment,
+    **arguments.get_run(args),
   )
   ((use, draw_flags),) = choices
   model = _as_run(found, args.max_new_tokens)
@@ -209,7 +209,7 @@ def _make_parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('model', metavar='MODEL', help="folder or hub's name")
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   parser.add_argument(
     '--image',
     action='append',

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
   model = opened.open_model(
     args.model,
     check=lambda m: encoders.choose_encoder(m, kind, args.feature),
-    experiment=args.experiment,
+    **arguments.get_run(args),
   )
   searching.check_index(found, model, path)
   matches = searching.search(
@@ -75,7 +75,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help='the model that made the index')
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   add('--index', required=True, help='file that `mmjax embed` wrote')
   add('--text', help='text to search for')
   for kind in _FLAGS[1:]:

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
   listener = _listen(args.host, args.port)
   startup.use_compilation_cache()
   use = lambda model: chat_models.open_chat_model(model, args.max_length)
-  found = opened.open_model(args.model, use, experiment=args.experiment)
+  found = opened.open_model(args.model, use, **arguments.get_run(args))
   model = use(found)
   engine = batching.Engine(model, args.batch_size, args.max_waiting)
   served = serve_answers.Served(
@@ -86,7 +86,7 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add('model', metavar='MODEL', help='a run, or a published model')
-  arguments.add_experiment(parser)
+  arguments.add_run(parser)
   add(
     '--host',
     default='127.0.0.1',

@@ -300,7 +300,8 @@ TRAIN = {
   'keep_best': Field(
     'str',
     '',
-    "metric whose best checkpoint is kept, such as 'val/vqa/accuracy'",
+    "metric whose best checkpoint is kept, such as 'val/vqa/accuracy'; "
+    '--step=best opens it',
     resumable=True,
   ),
   'best_mode': Field(

@@ -46,6 +46,7 @@ def open_model(
   check: Callable[[Opened], object] | None = None,
   *,
   experiment: str | None = None,
+  step: int | str | None = None,
 ) -> Opened:
   """Opens a model.
 
@@ -57,15 +58,16 @@ def open_model(
       refuse at once what it can't do.
     experiment: path or module of a run's experiment file; None for the one that
       the run was trained with.
+    step: checkpoint of a run, as `mmjax.load` takes it.
 
   Raises:
     ConfigError: if there is none, or it can't be read.
   """
   folder = hub.find(name)
   if hub.is_run(Path(folder)):
-    load = functools.partial(rebuild.load, experiment=experiment)
+    load = functools.partial(rebuild.load, experiment=experiment, step=step)
   else:
-    hub.refuse_experiment(name, experiment)
+    hub.refuse_run_settings(name, experiment=experiment, step=step)
     load = pretrained.load
   if check is None:
     return Opened(name, load(folder))

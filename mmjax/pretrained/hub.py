@@ -162,21 +162,22 @@ def _read_steps(hub: Any, name: str) -> list[sentence_steps.Step]:
     raise ConfigError(f'{name}: {error}') from error
 
 
-def refuse_experiment(source: Path | str, experiment: Any) -> None:
+def refuse_run_settings(source: Path | str, **settings: Any) -> None:
   """Refuses what only a run needs, where a published model is opened.
 
   Args:
     source: the model, as the user wrote it.
-    experiment: experiment file of a run, or None.
+    **settings: how a run is opened, such as its experiment file.
 
   Raises:
-    ConfigError: if it isn't None.
+    ConfigError: naming the first that isn't None.
   """
-  if experiment is not None:
-    raise ConfigError(
-      f'experiment={experiment!r} is for runs, and {source} is a published '
-      'model; leave it out'
-    )
+  for name, value in settings.items():
+    if value is not None:
+      raise ConfigError(
+        f'{name}={value!r} is for runs, and {source} is a published model; '
+        'leave it out'
+      )
 
 
 def is_run(folder: Path) -> bool:

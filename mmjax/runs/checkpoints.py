@@ -33,6 +33,10 @@ _EMA, _TRAINED_EMA = 'ema', 'trained_ema'
 DAMAGED = '.damaged'
 
 
+def _get_best(metrics: Mapping[str, float]) -> float:
+  return metrics['best']
+
+
 class CheckpointRenamedError(Exception):
   """The newest checkpoints were renamed; the newest one left is whole."""
 
@@ -75,7 +79,7 @@ class Checkpoints:
     if keep_best:
       keep.append(
         policies.BestN(
-          get_metric_fn=lambda metrics: metrics['best'],
+          get_metric_fn=_get_best,
           reverse=best_mode == 'min',
           n=1,
           keep_checkpoints_without_metrics=False,
@@ -86,6 +90,8 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=True,
+        # Without it, metrics are not saved, and a resumed run knows no best.
+        best_fn=_get_best if keep_best else None,
       ),
     )
 
@@ -245,16 +251,42 @@ def steps_in(workdir: Path | str) -> list[int]:
   return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
-def newest(workdir: Path | str) -> int:
-  """Step of a run's newest whole checkpoint.
+def find_step(
+  workdir: Path | str, wanted: int | str | None = None, best_mode: str = 'max'
+) -> int:
+  """Step of a run's whole checkpoint.
+
+  Args:
+    workdir: the run's folder.
+    wanted: the step; 'best' for the best of those whose metric of
+      `train.keep_best` was measured; None for the newest.
+    best_mode: 'max' or 'min', whether a larger or a smaller metric is better.
 
   Raises:
-    ConfigError: if it has none.
+    ConfigError: if there is none.
   """
-  steps = steps_in(workdir)
-  if not steps:
+  there = steps_in(workdir)
+  if not there:
     raise ConfigError(f'{workdir} has no checkpoint; train it first')
-  return steps[-1]
+  if wanted == 'best':
+    manager = _open_manager(
+      Path(workdir).absolute() / FOLDER,
+      options=ocp.CheckpointManagerOptions(create=False),
+    )
+    found = {step: manager.metrics(step) for step in there}
+    there = [step for step in there if found[step]]
+    choose = max if best_mode == 'max' else min
+    if there:
+      return choose(there, key=lambda step: _get_best(found[step]))
+    raise ConfigError(
+      f'{workdir} has no best checkpoint: it was trained without '
+      f'train.keep_best; there are those of the steps {[*found]}'
+    )
+  if wanted is not None and wanted not in there:
+    raise ConfigError(
+      f'{workdir} has no checkpoint of step {wanted}; there are {there}'
+    )
+  return there[-1] if wanted is None else int(wanted)
 
 
 def has_ema(workdir: Path | str, step: int) -> bool:
@@ -289,12 +321,7 @@ def load_params(
       no average.
   """
   folder = Path(workdir).absolute() / FOLDER
-  step = newest(workdir) if step is None else step
-  there = steps_in(workdir)
-  if step not in there:
-    raise ConfigError(
-      f'{workdir} has no checkpoint of step {step}; there are {there}'
-    )
+  step, there = find_step(workdir, step), steps_in(workdir)
   kept = has_ema(workdir, step)
   if ema and not kept:
     raise ConfigError(

@@ -144,6 +144,7 @@ def load(
   workdir: Path | str,
   *,
   experiment: Any = None,
+  step: int | str | None = None,
   check: Callable[[Run], object] | None = None,
 ) -> Run:
   """Opens a run's folder.
@@ -156,11 +157,12 @@ def load(
     workdir: the folder.
     experiment: what has the run's own classes instead: an experiment file's
       path or module, or a `Builder`; None for the recorded file.
+    step: checkpoint, as `mmjax.load` takes it.
     check: called before the parameters are read, with the run without them; it
       may raise, as where the run can't do what is asked for.
 
   Raises:
-    ConfigError: if it isn't a run's folder, has no checkpoint yet, or its
+    ConfigError: if it isn't a run's folder, lacks the checkpoint, or its
       experiment file is needed and not there.
   """
   workdir = Path(workdir)
@@ -182,7 +184,7 @@ def load(
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
-  step = checkpoints.newest(workdir)
+  step = checkpoints.find_step(workdir, step, config.train.best_mode)
   run = Run(
     config=config,
     module=module,

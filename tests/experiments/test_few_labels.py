@@ -107,7 +107,7 @@ def test_a_run_with_all_three_resumes_and_is_used_without_its_teacher(
   runner.run(
     config, multimodal.build, stopped, should_stop=lambda *_: next(calls) == 0
   )
-  assert checkpoints.newest(stopped) == 2
+  assert checkpoints.find_step(stopped) == 2
   before = leaves(moved)
   results = runner.run(config, multimodal.build, stopped)
   for one, other in zip(

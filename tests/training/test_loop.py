@@ -209,7 +209,6 @@ def test_keep_best_saves_at_evaluations(tmp_path):
     tmp_path,
     eval_every=2,
     keep_best='val/toy/norm',
-    best_mode='min',
     keep_last=1,
   )
   steps = checkpoints.Checkpoints(tmp_path).steps()
@@ -219,7 +218,16 @@ def test_keep_best_saves_at_evaluations(tmp_path):
     if 'val/toy/norm' in line
   }
   assert set(norms) == {2, 4, 6}
-  assert steps == sorted({6, min(norms, key=norms.get)})
+  best = max(norms, key=norms.get)
+  assert best != 6 and steps == [best, 6]
+  assert checkpoints.find_step(tmp_path, 'best') == best
+  assert checkpoints.find_step(tmp_path, 'best', 'min') == 6
+  assert checkpoints.find_step(tmp_path, None) == 6
+  with pytest.raises(ConfigError, match='no checkpoint of step 5; there are'):
+    checkpoints.find_step(tmp_path, 5)
+  # A run that goes on knows it too.
+  _run(tmp_path, steps=8, eval_every=4, keep_best='val/toy/norm', keep_last=1)
+  assert checkpoints.steps_in(tmp_path) == [best, 8]
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
