@@ -1,18 +1,12 @@
 """OpenAI's chat endpoint: each answer as the model gives it alone."""
 
 import asyncio
-import base64
-import io
 import json
 import re
-import shutil
-import threading
 from pathlib import Path
 
 import httpx
 import jax
-import numpy as np
-import PIL.Image
 import pytest
 from starlette import testclient
 
@@ -20,7 +14,7 @@ from mmjax import pretrained
 from mmjax.cli import main, serve_answers, serve_app
 from mmjax.errors import ConfigError
 from mmjax.inference import batching, chat_models, opened
-from tests.data import chat_forms
+from tests.inference import chat_llava
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 URL = '/v1/chat/completions'
@@ -37,47 +31,19 @@ SCOPE = {
 }
 
 
-def _encode(color):
-  stream = io.BytesIO()
-  PIL.Image.new('RGB', (24, 18), color).save(stream, 'PNG')
-  content = base64.b64encode(stream.getvalue()).decode()
-  return f'data:image/png;base64,{content}'
-
-
-def _say(text, *colors):
-  images = [
-    {'type': 'image_url', 'image_url': {'url': _encode(color)}}
-    for color in colors
-  ]
-  content = [*images, {'type': 'text', 'text': text}] if images else text
-  return [{'role': 'user', 'content': content}]
-
-
 # Conversations, and how they are answered.
 ASKED = [
-  (_say('a small red'), {}),
-  (_say('a red', 'red'), {}),
-  (_say('cat'), {'temperature': 1.5, 'seed': 5}),
-  (_say('a small cat', 'blue'), {'temperature': 1.5, 'seed': 6}),
-  (_say('red'), {'temperature': 1.5, 'seed': 7}),
+  (chat_llava.say('a small red'), {}),
+  (chat_llava.say('a red', 'red'), {}),
+  (chat_llava.say('cat'), {'temperature': 1.5, 'seed': 5}),
+  (chat_llava.say('a small cat', 'blue'), {'temperature': 1.5, 'seed': 6}),
+  (chat_llava.say('red'), {'temperature': 1.5, 'seed': 7}),
 ]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """A LLaVA that chats, and has positions for more than it needs."""
-  folder = tmp_path_factory.mktemp('models') / 'llava'
-  shutil.copytree(GOLDEN / 'llava', folder)
-  (folder / 'chat_template.jinja').write_text(
-    chat_forms.unmark(chat_forms.LLAVA)
-  )
-  (folder / 'tokenizer_config.json').write_text(
-    json.dumps({'eos_token': '</s>'})
-  )
-  config = json.loads((folder / 'config.json').read_text())
-  config['text_config']['max_position_embeddings'] = 256
-  (folder / 'config.json').write_text(json.dumps(config))
-  return folder
+  return chat_llava.make_folder(tmp_path_factory.mktemp('models') / 'llava')
 
 
 @pytest.fixture(scope='module')
@@ -138,7 +104,7 @@ def _get_text(response):
 def test_requests_at_once_are_answered_as_each_is_alone(served, alone):
   """Twenty-one in three rows, one of them broken; and no program more."""
   bodies = [_body(messages, **settings) for messages, settings in ASKED]
-  broken = _body(_say('a red'), temperature='hot')
+  broken = _body(chat_llava.say('a red'), temperature='hot')
   app = serve_app.make(served)
   compiled = []
 
@@ -181,27 +147,6 @@ def test_a_stream_is_the_answer_in_pieces(client, alone):
   assert usage['usage']['completion_tokens'] == NEW
 
 
-def _ask(served, prompt, number, **settings):
-  """An answer that is asked for; an event when it has begun, and its events."""
-  begun, ended, events = threading.Event(), threading.Event(), []
-
-  def notify(*event):
-    events.append(event)
-    begun.set()
-    if event[-1] is not None:
-      ended.set()
-
-  answer = batching.Answer(
-    prompt,
-    batching.make_settings(
-      served.model, seed=5, number=0, max_new_tokens=number, **settings
-    ),
-    notify,
-    num_likeliest=2,
-  )
-  return answer, begun, ended, events
-
-
 def test_several_answers_and_stop_strings(client):
   messages, settings = ASKED[2]
   body = _body(messages, **settings, n=4, logprobs=True, top_logprobs=2)
@@ -219,60 +164,6 @@ def test_several_answers_and_stop_strings(client):
   assert choice['message']['content'] == texts[0][: texts[0].index(stop)]
 
 
-def test_log_probabilities_are_those_of_one_pass_over_all(served):
-  model = served.model
-  prompt = model.prepare(_say('a small red'))
-  answer, _, ended, events = _ask(served, prompt, NEW)
-  served.engine.submit(answer)
-  assert ended.wait(60)
-  tokens = [token for _, new, _ in events for token in new]
-  ids = [token.id for token in tokens]
-  before = prompt.batch['text'][prompt.batch['text_mask']].tolist()
-  logits = model.model.jit_method('__call__', train=False)(
-    model.params, {'text': np.asarray([[*before, *ids]], np.int32)}
-  )['text_logits'][0]
-  wanted = np.asarray(jax.nn.log_softmax(logits[len(before) - 1 : -1]))
-  # A placeholder has another vector among the words of a prompt.
-  assert len(ids) > 2 and not set(ids) & {*model.module.placeholders}
-  for token, row in zip(tokens, wanted, strict=True):
-    np.testing.assert_allclose(token.log_prob, row[token.id], rtol=1e-4)
-    likeliest = dict(token.likeliest)
-    assert set(likeliest) == set(np.argsort(row)[-2:].tolist())
-    np.testing.assert_allclose(max(likeliest.values()), row.max(), rtol=1e-4)
-
-
-def test_a_client_that_leaves_frees_its_row(served):
-  """Three long answers fill the rows; without them, the next one begins."""
-  prompt = served.model.prepare(_say('cat'))
-  long = [_ask(served, prompt, 200) for _ in range(3)]
-  served.engine.submit(*(answer for answer, *_ in long))
-  for _, begun, *_ in long:
-    assert begun.wait(60)
-  for answer, *_ in long:
-    answer.cancelled = True
-  answer, _, ended, events = _ask(served, prompt, 2)
-  served.engine.submit(answer)
-  assert ended.wait(60) and events[-1][-1] == 'length'
-  assert not any(one.is_set() for _, _, one, _ in long)
-
-
-def test_an_answer_that_cannot_be_inserted_ends_with_the_error(
-  served, monkeypatch
-):
-  """And the next one is written."""
-  prompt = served.model.prepare(_say('cat'))
-  failing, _, ended, events = _ask(served, prompt, 2)
-  with monkeypatch.context() as patch:
-    patch.setattr(served.engine, '_arrange', lambda *_, **__: 1 / 0)
-    patch.setattr(batching.continuous_batching, 'make_empty', lambda *_: 1 / 0)
-    served.engine.submit(failing)
-    assert ended.wait(60)
-  assert isinstance(events[-1][-1], ZeroDivisionError)
-  answer, _, ended, events = _ask(served, prompt, 2)
-  served.engine.submit(answer)
-  assert ended.wait(60) and events[-1][-1] == 'length'
-
-
 @pytest.mark.parametrize('stream', [False, True])
 def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
   served, monkeypatch, stream
@@ -284,7 +175,7 @@ def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
     'submit',
     lambda *answers: (asked.extend(answers), submit(*answers)),
   )
-  body = _body(_say('cat'), max_tokens=200, stream=stream)
+  body = _body(chat_llava.say('cat'), max_tokens=200, stream=stream)
   messages = [{'type': 'http.request', 'body': json.dumps(body).encode()}]
 
   async def receive():
@@ -345,14 +236,29 @@ def test_a_server_that_ends_does_not_wait_for_a_client_that_sends():
     ({'best_of': 2}, 400, 'best_of', "does not know 'best_of'"),
     ({'top_logprobs': 2}, 400, 'top_logprobs', 'without logprobs'),
     ({'max_tokens': 256}, 400, 'max_tokens', 'use 2[0-9]+ or fewer'),
-    ({'messages': _say('cat ' * 300)}, 400, 'messages', '256 at most'),
-    ({'messages': _say('<image>')}, 400, 'messages', 'the placeholders'),
-    ({'messages': _say('a' * 10**6)}, 400, 'messages', '1000000 characters'),
+    (
+      {'messages': chat_llava.say('cat ' * 300)},
+      400,
+      'messages',
+      '256 at most',
+    ),
+    (
+      {'messages': chat_llava.say('<image>')},
+      400,
+      'messages',
+      'the placeholders',
+    ),
+    (
+      {'messages': chat_llava.say('a' * 10**6)},
+      400,
+      'messages',
+      '1000000 characters',
+    ),
     ({'n': 60}, 400, 'n', 'n is 60, but this server writes at most'),
   ],
 )
 def test_what_is_refused_is_named(client, changed, status, param, message):
-  response = client.post(URL, json={**_body(_say('cat')), **changed})
+  response = client.post(URL, json={**_body(chat_llava.say('cat')), **changed})
   assert response.status_code == status
   error = response.json()['error']
   assert error['param'] == param and error['type'] == 'invalid_request_error'
@@ -398,12 +304,12 @@ def test_too_many_and_late_requests_are_refused(served, monkeypatch):
   with testclient.TestClient(app, base_url=ADDRESS) as client:
     with monkeypatch.context() as patch:
       patch.setattr(engine, '_waiting', [None, None])
-      response = client.post(URL, json=_body(_say('cat')))
+      response = client.post(URL, json=_body(chat_llava.say('cat')))
     assert response.status_code == 429
     assert 'answers are waiting' in response.json()['error']['message']
   # The application's end is the engine's.
   with testclient.TestClient(app, base_url=ADDRESS) as client:
-    response = client.post(URL, json=_body(_say('cat')))
+    response = client.post(URL, json=_body(chat_llava.say('cat')))
     assert response.status_code == 503
     assert response.json()['error']['type'] == 'server_error'
 
