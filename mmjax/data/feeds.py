@@ -101,9 +101,9 @@ def open_feed(
     seed: random seed of order and augmentation.
     needs: keys of the arrays that each task needs.
     built: features by name; None for those of `build_features`.
-    rows: rows of a training batch that this host reads, by its number of
-      examples; None for all.
-    multiple: what divides the number of examples of every training batch.
+    rows: function from a batch's size to the rows that this host reads; None
+      for all.
+    multiple: what divides the size of every training batch.
     alternatives: by task, sets of keys of which an example needs one; None if
       each task needs all of its keys.
 
@@ -151,8 +151,7 @@ def open_feed(
 
 def _list_sources(source: sources.Source) -> tuple[str, ...]:
   """Names of the parts that batches are drawn from; empty of a single one."""
-  is_mixture = isinstance(source, mixtures.Mixture)
-  return tuple(source.parts) if is_mixture else ()
+  return tuple(source.parts) if isinstance(source, mixtures.Mixture) else ()
 
 
 def build_features(

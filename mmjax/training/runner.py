@@ -251,7 +251,7 @@ def _make_meter(
   peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
   if peak and prepared_run.batch is not None:
     params = program.plan.abstract.params
-    batch = program.extend(prepared_run.batch)
+    batch = program.find_update_batch(prepared_run.batch)
     kinds = prepared.list_batch_shapes(config, experiment, program.mesh, batch)
     # Of several, each is drawn as often.
     needed = statistics.mean(
