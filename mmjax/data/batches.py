@@ -16,6 +16,7 @@ from etils import epy
 
 from mmjax.data import mixtures
 from mmjax.data import order as order_lib
+from mmjax.data import variants as variants_lib
 from mmjax.errors import ConfigError
 
 with epy.lazy_imports():  # Slow to import.
@@ -80,12 +81,16 @@ class TrainBatches:
 
   The sources of a `mixtures.Mixture` are interleaved by their weights; batches
   then have `source_index` [B], the number of each example's source.
-  Global batch i holds the examples number i * batch_size to
-  (i + 1) * batch_size - 1 of the concatenated shuffled epochs, so a batch may
-  contain examples of two epochs. A host may read only some of its rows.
+  Global batches take consecutive examples of the concatenated shuffled epochs,
+  so a batch may contain examples of two. A host may read only some of its rows.
+  Of n variants, every n batches have each once, in an order that the seed
+  draws, so that the first example of any batch is known:
+
+    batch      0        1    2    3
+    examples   0 1 2 3  4 5  6 7  8 9 10 11
 
   Attributes:
-    batch_size: B, number of examples in the global batch.
+    batch_sizes: numbers of examples B that global batches have.
     epoch_steps: number of steps in an epoch, in which every record is drawn at
       least once; not rounded.
   """
@@ -97,22 +102,23 @@ class TrainBatches:
     *,
     batch_size: int,
     seed: int,
-    rows: Sequence[int] | None = None,
+    rows: Callable[[int], Sequence[int]] | None = None,
     num_threads: int = 1,
     num_workers: int = 0,
     prefetch: int = 4,
     on_error: str = 'raise',
-    variants: Sequence[Preprocess] = (),
+    variants: Sequence[variants_lib.Variant] = (),
+    multiple: int = 1,
   ):
     """Sets up the stream; nothing is read yet.
 
     Args:
       source: records by index.
       preprocess: function (record, rng) that returns an example's arrays.
-      batch_size: number of examples in a global batch.
+      batch_size: number of examples in a global batch of a variant of scale 1.
       seed: random seed of the order and of all that `preprocess` draws.
-      rows: rows of every global batch that this process reads, in 0..B - 1;
-        None for all.
+      rows: function from a global batch's number of examples B to those of its
+        rows that this process reads, in 0..B - 1; None for all.
       num_threads: number of batches prepared at the same time, in this process
         or in each worker; 0 prepares each on demand.
       num_workers: number of reading processes; 0 reads in this one.
@@ -120,35 +126,31 @@ class TrainBatches:
       on_error: 'raise' stops at an unreadable record; 'replace' takes another
         record of the same source, which seed and position determine, and marks
         it True in the batch's `replaced`.
-      variants: several functions as `preprocess`, of which each batch uses one,
-        drawn by the seed and its number; fewer mean `preprocess` itself.
+      variants: what each batch uses one of, instead of `preprocess`; () for
+        batches of one shape.
+      multiple: what divides the number of examples of every batch.
 
     Raises:
       ConfigError: if a row is not in the batch, there are no records, or
         on_error is unknown.
     """
     _check(source, batch_size, on_error)
-    rows = range(batch_size) if rows is None else rows
-    if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
-      raise ConfigError(
-        f'rows {list(rows)} are not rows of a batch of {batch_size}; use at '
-        f'least one number, all in 0..{batch_size - 1}'
-      )
-    self.batch_size = batch_size
-    self.epoch_steps = mixtures.count_epoch(source) / batch_size
+    used = variants or (variants_lib.Variant(preprocess),)
+    sizes = [one.count_examples(batch_size, multiple) for one in used]
+    self.batch_sizes = tuple(sizes)
+    self.epoch_steps = mixtures.count_epoch(source) * len(sizes) / sum(sizes)
     self._prefetch = _PrefetchOptions(num_threads, num_workers, prefetch)
-    read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
     order = order_lib.make_order(source, seed)
-    if len(variants) > 1:
-      readers = [dataclasses.replace(read, preprocess=v) for v in variants]
-      varied = _VariedReader(readers, batch_size, seed)
-      examples = order.map_with_index(varied.number).random_map(varied.read)
-    else:
-      examples = order.random_map(read.read_for_training)
+    readers = [_RecordReader(source, one.preprocess, on_error) for one in used]
     self._batches = grain.MapDataset.source(
-      _Rows(examples, batch_size, np.asarray(rows))
-    ).batch(len(rows), drop_remainder=True, batch_fn=_stack)
+      _Batches(
+        [order.random_map(read.read_for_training) for read in readers],
+        sizes,
+        [_list_rows(size, rows or range) for size in sizes],
+        seed,
+      )
+    )
 
   def iterate(self, start_step: int = 0) -> BatchIterator:
     """Iterates over the rows of global batches, beginning with `start_step`.
@@ -159,20 +161,41 @@ class TrainBatches:
     return self._prefetch.start(batches)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-  """Examples of some rows of every batch, one batch after the other."""
+def _list_rows(size: int, rows: Callable[[int], Sequence[int]]) -> list[int]:
+  """The rows of a global batch of some size that this process reads."""
+  found = list(map(int, rows(size)))
+  if not found or min(found) < 0 or max(found) >= size:
+    raise ConfigError(
+      f'rows {found} are not rows of a batch of {size}; use one or more of '
+      f'0..{size - 1}'
+    )
+  return found
 
-  examples: 'grain.MapDataset'
-  batch_size: int
-  rows: np.ndarray
+
+@dataclasses.dataclass(frozen=True)
+class _Batches:
+  """This process's rows of global batches, by number; all by variant."""
+
+  examples: 'Sequence[grain.MapDataset]'
+  sizes: Sequence[int]  # Of global batches.
+  rows: Sequence[Sequence[int]]
+  seed: int
 
   def __len__(self) -> int:
-    return len(self.examples) // self.batch_size * len(self.rows)
+    return len(self.examples[0]) // sum(self.sizes) * len(self.sizes)
 
-  def __getitem__(self, position: int) -> Example:
-    batch, row = divmod(position, len(self.rows))
-    return self.examples[batch * self.batch_size + int(self.rows[row])]
+  def __getitem__(self, number: int) -> Batch:
+    variant, start = self._locate(number)
+    examples = self.examples[variant]
+    return _stack([examples[start + row] for row in self.rows[variant]])
+
+  def _locate(self, number: int) -> tuple[int, int]:
+    """A batch's variant, and the number of its first example."""
+    cycle, place = divmod(number, len(self.sizes))
+    rng = np.random.default_rng((self.seed, cycle))
+    order = rng.permutation(len(self.sizes)).tolist()
+    earlier = sum(self.sizes[variant] for variant in order[:place])
+    return order[place], cycle * sum(self.sizes) + earlier
 
 
 def iterate_eval(
@@ -288,26 +311,6 @@ class _RecordReader:
       raise
     example['index'] = np.int64(index)
     return example
-
-
-@dataclasses.dataclass(frozen=True)
-class _VariedReader:
-  """Reads all examples of a batch with one of several readers."""
-
-  readers: Sequence[_RecordReader]
-  batch_size: int
-  seed: int
-
-  def number(self, position: int, index: int) -> tuple[int, int]:
-    """An example's batch, by its position in the stream, and its record."""
-    return position // self.batch_size, index
-
-  def read(self, numbered: tuple[int, int], rng: np.random.Generator):
-    """Reads the record for training, as the reader of its batch does."""
-    batch, index = numbered
-    drawn = np.random.default_rng((self.seed, batch))
-    reader = self.readers[int(drawn.integers(len(self.readers)))]
-    return reader.read_for_training(index, rng)
 
 
 class _EvaluationReader:

@@ -19,6 +19,7 @@ from mmjax.data import (
   sources,
   tokenizers,
 )
+from mmjax.data import variants as variants_lib
 from mmjax.errors import ConfigError, suggest
 
 # Settings in `data` of how training batches are read.
@@ -60,8 +61,7 @@ class Feed:
       has together, as `checks.Checks.find_lacking` finds them.
     sources: names of a mixture's sources, or 'labelled' and 'unlabelled' of a
       category with a `labelled_share`, by `source_index`; else empty.
-    shapes: where batches have different shapes, those of an example's arrays
-      that differ, by key, for each kind of batch; else empty.
+    variants: what batches of different shapes can be; empty if all are alike.
   """
 
   preprocessor: preprocess.Preprocessor
@@ -79,7 +79,7 @@ class Feed:
     default_factory=dict
   )
   sources: tuple[str, ...] = ()
-  shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+  variants: tuple[variants_lib.Variant, ...] = ()
 
 
 def open_feed(
@@ -89,7 +89,8 @@ def open_feed(
   seed: int,
   needs: checks.Needs,
   built: Mapping[str, features.Feature] | None = None,
-  rows: Sequence[int] | None = None,
+  rows: Callable[[int], Sequence[int]] | None = None,
+  multiple: int = 1,
   alternatives: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
@@ -100,7 +101,9 @@ def open_feed(
     seed: random seed of order and augmentation.
     needs: keys of the arrays that each task needs.
     built: features by name; None for those of `build_features`.
-    rows: rows of every training batch that this host reads; None for all.
+    rows: function from a batch's size to the rows that this host reads; None
+      for all.
+    multiple: what divides the size of every training batch.
     alternatives: by task, sets of keys of which an example needs one; None if
       each task needs all of its keys.
 
@@ -120,33 +123,35 @@ def open_feed(
     checked = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, checked)
   drawn = label_shares.divide(train, fitted)
+  several = variants_lib.list_variants(preprocessor)
+  stream = batches.TrainBatches(
+    *conversation_packing.pack(drawn, preprocessor, seed),
+    batch_size=batch_size,
+    seed=seed,
+    rows=rows,
+    **{name: data[name] for name in _READING},
+    variants=several,
+    multiple=multiple,
+  )
   return Feed(
     preprocessor=preprocessor,
-    train=batches.TrainBatches(
-      *conversation_packing.pack(drawn, preprocessor, seed),
-      batch_size=batch_size,
-      seed=seed,
-      rows=rows,
-      **{name: data[name] for name in _READING},
-      variants=preprocessor.list_variants(),
-    ),
+    train=stream,
     train_source=train,
     batch_source=drawn,
     splits=opened.splits,
     init_batch=_read_init_batch(drawn, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
-    notes=notes + _note_repeats(opened, batch_size),
+    notes=notes + _note_repeats(opened, max(stream.batch_sizes)),
     sections=opened.list_sections(),
     lacking=lacking,
     sources=_list_sources(drawn),
-    shapes=preprocess.list_shapes(preprocessor),
+    variants=several,
   )
 
 
 def _list_sources(source: sources.Source) -> tuple[str, ...]:
   """Names of the parts that batches are drawn from; empty of a single one."""
-  is_mixture = isinstance(source, mixtures.Mixture)
-  return tuple(source.parts) if is_mixture else ()
+  return tuple(source.parts) if isinstance(source, mixtures.Mixture) else ()
 
 
 def build_features(
@@ -381,15 +386,15 @@ def _note_repeats(
   opened: data_sets.DataSets, batch_size: int
 ) -> tuple[str, ...]:
   """Notes the sources of which every batch repeats some records."""
-  notes = []
+  notes, parts = [], opened.list_parts()
   for source in mixtures.name_repeated(opened.train, batch_size):
     path = f'data.mixture.{source}' if source else 'data'
-    number = len(opened.list_parts()[source])
+    number, split = len(parts[source]), opened.sections[source]['train_split']
     part = f'the part of {source} in ' if source else ''
     notes.append(
-      f'{part}train.batch_size={batch_size} is more than the {number} records '
-      f'of {path}.train_split={opened.sections[source]["train_split"]!r}, so '
-      'that each batch repeats some; a contrastive loss would take an image '
-      'for its own negative, others only lose variety'
+      f'{part}a batch of {batch_size} examples is more than the {number} '
+      f'records of {path}.train_split={split!r}, so that it repeats some; a '
+      'contrastive loss would take an image for its own negative, others only '
+      'lose variety'
     )
   return tuple(notes)

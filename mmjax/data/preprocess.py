@@ -119,25 +119,6 @@ class Preprocessor:
   def _is_complete(self, feature: features.Feature) -> bool:
     return feature.mask_is_optional and feature.field_name in self.complete
 
-  def list_variants(self) -> list['Preprocessor']:
-    """Lists the preprocessors of which each training batch uses one.
-
-    Raises:
-      ConfigError: if several features have variants.
-    """
-    variants = {n: f.list_variants() for n, f in self.features.items()}
-    several = [name for name, found in variants.items() if len(found) > 1]
-    if len(several) > 1:
-      raise ConfigError(
-        f'data.features.{several[0]} and data.features.{several[1]} both draw '
-        'lengths for each batch; set `lengths` of one of them'
-      )
-    return [
-      dataclasses.replace(self, features={**self.features, name: feature})
-      for name in several
-      for feature in variants[name]
-    ] or [self]
-
   def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Makes the inputs of a model: images are normalised, the rest stays.
 
@@ -210,29 +191,6 @@ class Preprocessor:
     """
     settings = json.loads(pathlib.Path(path).read_text())
     return cls(build(settings, kinds), tokenizer)
-
-
-def list_shapes(
-  preprocessor: Preprocessor,
-) -> tuple[dict[str, tuple[int, ...]], ...]:
-  """Shapes of an example's arrays that differ between variants, by key.
-
-  Returns:
-    A dict for each of `list_variants`; () if there is one.
-  """
-  variants = preprocessor.list_variants()
-  if len(variants) < 2:
-    return ()
-  found = [
-    {
-      key: np.shape(array)
-      for feature in variant.features.values()
-      for key, array in feature.make_absent().items()
-    }
-    for variant in variants
-  ]
-  differ = [key for key in found[0] if len({one[key] for one in found}) > 1]
-  return tuple({key: one[key] for key in differ} for one in found)
 
 
 def build(

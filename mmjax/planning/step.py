@@ -85,14 +85,17 @@ def compile_step(
   small = _with_small_batch(config)
   experiment = build(small, program.mesh_of(small))
   train_program = program.build(config, experiment, mesh)
-  batch = train_program.find_update_batch(
-    _batch(experiment, config.train.batch_size, mesh)
-  )
-  # Of batches of different lengths, the longest ones need the most.
-  batch = max(
-    prepared.list_batch_shapes(batch, experiment.shapes),
+  # Of batches of different shapes, the largest ones need the most.
+  of_data = max(
+    prepared.list_batch_shapes(
+      config,
+      experiment,
+      mesh,
+      _batch(experiment, config.train.batch_size, mesh),
+    ),
     key=lambda kind: sum(math.prod(array.shape) for array in kind.values()),
   )
+  batch = train_program.find_update_batch(of_data)
   traced = train_program.trace(batch)
   began = time.time()
   compiled, text = _compile(traced)
@@ -103,7 +106,7 @@ def compile_step(
   sizes = jax.tree.map(lambda leaf: leaf.size, params)
   return Step(
     mesh=dict(mesh.shape),
-    batch_size=config.train.batch_size,
+    batch_size=len(next(iter(of_data.values()))),
     parameters=sum(
       leaf.size for leaf in jax.tree.leaves(quantized.as_plain(params))
     ),

@@ -1,6 +1,7 @@
 """Experiments: what the loop trains, and how a config's tasks become one."""
 
 import dataclasses
+import functools
 from collections.abc import (
   Callable,
   Iterable,
@@ -17,6 +18,7 @@ from mmjax import evaluators, models
 from mmjax import tasks as tasks_lib
 from mmjax.config import components as components_lib
 from mmjax.data import feeds
+from mmjax.data import variants as variants_lib
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
@@ -85,8 +87,8 @@ class Experiment:
       update; None to train on the data's.
     make_inputs: function from a batch on the device to what model and
       objectives read, a part of the compiled step; by default the batch itself.
-    shapes: where training batches have different shapes, those without the
-      batch axis of the arrays that differ, by key, for each kind of batch.
+    variants: what training batches of different shapes can be; empty where all
+      are alike.
   """
 
   model: Any
@@ -106,7 +108,7 @@ class Experiment:
   )
   rollout: Rollout | None = None
   make_inputs: Callable[[RawBatch], Batch] = dict
-  shapes: Sequence[Mapping[str, tuple[int, ...]]] = ()
+  variants: Sequence[variants_lib.Variant] = ()
 
 
 # (config, mesh) -> Experiment.
@@ -203,7 +205,7 @@ def from_tasks(
     frozen_models=frozen,
     rollout=_make_rollout(built_tasks, model, feed),
     make_inputs=feed.preprocessor.make_inputs,
-    shapes=feed.shapes,
+    variants=feed.variants,
   )
 
 
@@ -309,12 +311,12 @@ def _open_feed(
   built: Mapping[str, Feature],
 ) -> feeds.Feed:
   """Opens the data with all that the tasks need of it."""
-  batch_size = config.train.batch_size
   return feeds.open_feed(
     config.data,
-    batch_size=batch_size,
+    batch_size=config.train.batch_size,
     seed=config.seed,
-    rows=mesh_lib.batch_rows(mesh, batch_size),
+    rows=functools.partial(mesh_lib.batch_rows, mesh),
+    multiple=mesh_lib.num_batch_shards(mesh) * config.train.accumulate,
     needs={name: task.batch_keys() for name, task in chosen.items()},
     alternatives={name: task.required_keys() for name, task in chosen.items()},
     built=built,

@@ -85,7 +85,7 @@ class Loop:
         self.prepared.update, self.step + 1, self.state, batch
       )
       self.step += 1
-      self.meter.step()
+      self.meter.step(len(next(iter(batch.values()))))
       # One step late, so that the devices always have a next step to compute.
       self._collect_metrics()
       self.unchecked = self.step, metrics

@@ -4,12 +4,13 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from mmjax.data import variants
 from mmjax.errors import ConfigError
 from mmjax.nn import quantized
 from mmjax.parallel import hosts
@@ -102,7 +103,7 @@ def _start(
     batch = call_or_exit(next, batches)
     timer.lap('data')
     kinds = list_batch_shapes(
-      program.find_update_batch(batch), experiment.shapes
+      config, experiment, program.mesh, program.find_update_batch(batch)
     )
     number = len(kinds)
     lengths = f' for batches of {number} shapes' if number > 1 else ''
@@ -125,28 +126,39 @@ def _start(
 
 
 def list_batch_shapes(
-  batch: Mapping[str, Any], shapes: Sequence[Mapping[str, tuple[int, ...]]]
+  config: Any,
+  experiment: Experiment,
+  mesh: jax.sharding.Mesh,
+  batch: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
   """One batch for each set of shapes that training batches have.
 
   Args:
+    config: a completed config.
+    experiment: its experiment.
+    mesh: devices of the batch.
     batch: arrays of the mesh.
-    shapes: shapes of `Experiment.shapes`; () if all batches are alike.
 
   Returns:
-    Copies of the batch; arrays of other shapes are `ShapeDtypeStruct`s.
+    The batch itself, if all are alike; else `ShapeDtypeStruct`s for each
+    variant.
   """
+  if not experiment.variants:
+    return [dict(batch)]
+  multiple = mesh_lib.num_batch_shards(mesh) * config.train.accumulate
 
-  def change(key: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    like = batch[key]
-    return jax.ShapeDtypeStruct(
-      (like.shape[0], *shape), like.dtype, sharding=like.sharding
-    )
+  def change(variant: variants.Variant) -> dict[str, jax.ShapeDtypeStruct]:
+    size = variant.count_examples(config.train.batch_size, multiple)
+    return {
+      key: jax.ShapeDtypeStruct(
+        (size, *variant.shapes.get(key, x.shape[1:])),
+        x.dtype,
+        sharding=x.sharding,
+      )
+      for key, x in batch.items()
+    }
 
-  return [
-    {**batch, **{key: change(key, shape) for key, shape in one.items()}}
-    for one in shapes or ({},)
-  ]
+  return [change(variant) for variant in experiment.variants]
 
 
 def _find_shapes(batch: Mapping[str, Any]) -> tuple[Any, ...]:

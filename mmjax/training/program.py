@@ -171,11 +171,12 @@ def build(
     adapt=adapt,
   )
   _check_objectives(config, experiment)
-  if experiment.rollout is not None and experiment.shapes:
+  if experiment.rollout is not None and experiment.variants:
+    varied = ', '.join(experiment.variants[0].shapes)
     raise ConfigError(
       'a task writes with the model before each step, in batches of one shape, '
-      f'but {", ".join(experiment.shapes[0])} have different lengths; leave '
-      'out `lengths` in data.features'
+      f'but {varied} have different lengths; leave out `lengths` in '
+      'data.features'
     )
   update = step.make_update(
     experiment.model,

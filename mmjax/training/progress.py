@@ -14,7 +14,6 @@ class Meter:
   """Measures the speed of steps, without evaluations and saves.
 
   Args:
-    batch_size: number of examples of a step.
     flops: FLOPs of a step, on all devices together.
     peak: peak FLOP/s of all devices together; None if unknown.
     train_seconds: seconds of training in earlier processes of this run.
@@ -22,13 +21,12 @@ class Meter:
 
   def __init__(
     self,
-    batch_size: int,
     *,
     flops: float = 0.0,
     peak: float | None = None,
     train_seconds: float = 0.0,
   ):
-    self._batch_size, self._flops, self._peak = batch_size, flops, peak
+    self._flops, self._peak = flops, peak
     self.train_seconds = train_seconds
     self._replaced: int | None = None
     self._reset()
@@ -36,8 +34,8 @@ class Meter:
   def _reset(self) -> None:
     self._start = time.perf_counter()
     self._paused = self._waited = 0.0
-    self._steps = 0
-    self._examples: collections.Counter = collections.Counter()
+    self._steps = self._examples = 0
+    self._by_source: collections.Counter = collections.Counter()
 
   @contextmanager
   def paused(self) -> Iterator[None]:
@@ -56,9 +54,10 @@ class Meter:
     self._waited += time.perf_counter() - start
     return batch
 
-  def step(self) -> None:
-    """Counts one step."""
+  def step(self, examples: int) -> None:
+    """Counts one step, on so many examples of all devices."""
     self._steps += 1
+    self._examples += examples
 
   def replaced(self, records: float) -> None:
     """Counts records that couldn't be read."""
@@ -68,7 +67,7 @@ class Meter:
     self, metrics: Mapping[str, Any], sources: Sequence[str]
   ) -> None:
     """Counts the examples of each source of a mixture in a step's metrics."""
-    self._examples.update(
+    self._by_source.update(
       {source: int(metrics[f'examples/{source}']) for source in sources}
     )
 
@@ -78,12 +77,12 @@ class Meter:
     self.train_seconds += seconds
     step_time = seconds / max(self._steps, 1)
     values = {
-      'examples_per_second': self._batch_size / step_time,
+      'examples_per_second': self._examples / seconds,
       'step_time': step_time,
       'data_wait': self._waited / seconds,
       'train_seconds': self.train_seconds,
     }
-    for source, number in self._examples.items():
+    for source, number in self._by_source.items():
       values[f'examples_per_second/{source}'] = number / seconds
     if self._replaced is not None:
       values['replaced'] = self._replaced  # Of all steps, not the last one.

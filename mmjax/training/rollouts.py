@@ -56,7 +56,7 @@ def compile_before(
   """Puts a program's rollout before its compiled update.
 
   Args:
-    update: (state, batch of `program.extend`) -> (state, metrics).
+    update: (state, batch of `program.find_update_batch`) -> (state, metrics).
     program: program of `mmjax.training.program`.
     batch: a global batch of the data.
   """

@@ -252,12 +252,12 @@ def _make_meter(
   if peak and prepared_run.batch is not None:
     params = program.plan.abstract.params
     batch = program.find_update_batch(prepared_run.batch)
-    kinds = prepared.list_batch_shapes(batch, experiment.shapes)
+    kinds = prepared.list_batch_shapes(config, experiment, program.mesh, batch)
     # Of several, each is drawn as often.
     needed = statistics.mean(
       model_flops.count(config, experiment, params, kind) for kind in kinds
     )
-  return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
+  return progress.Meter(flops=needed, peak=peak)
 
 
 def _check_keep_best(metric: str, experiment: Experiment) -> None:

@@ -1,6 +1,7 @@
 """Batches depend only on the seed and their number."""
 
 import dataclasses
+import fractions
 import itertools
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from mmjax.data import batches, sources
+from mmjax.data import batches, sources, variants
 
 NUM_RECORDS = 23
 BATCH = 8
@@ -42,6 +43,9 @@ def make_source(count: int = NUM_RECORDS) -> sources.Source:
 
 def take(count: int, start: int = 0, prepare=None, **settings) -> list[dict]:
   settings = {'batch_size': BATCH, 'seed': 5} | settings
+  rows = settings.pop('rows', None)
+  if rows is not None:
+    settings['rows'] = rows if callable(rows) else lambda size: rows
   stream = batches.TrainBatches(make_source(), prepare or Prepare(), **settings)
   with stream.iterate(start) as iterator:
     return list(itertools.islice(iterator, count))
@@ -81,18 +85,33 @@ class PrepareLong:
     return example | {'text': np.full(self.length, example['text'][0])}
 
 
-def test_a_batch_uses_one_of_several_variants():
-  varied = {'variants': [PrepareLong(5), PrepareLong(7)]}
+def join(results: list[dict], key: str) -> np.ndarray:
+  return np.concatenate([batch[key] for batch in results])
+
+
+def test_batches_of_several_variants_take_the_examples_of_the_stream():
+  # 8 examples of 7 tokens, or 18 of 3, as 56 // 3 is rounded to even numbers.
+  scales = {7: fractions.Fraction(1), 3: fractions.Fraction(7, 3)}
+  varied = {
+    'multiple': 2,
+    'variants': [
+      variants.Variant(PrepareLong(n), s) for n, s in scales.items()
+    ],
+  }
   whole = take(9, **varied)
-  assert {batch['text'].shape for batch in whole} == {(BATCH, 5), (BATCH, 7)}
-  rows = (1, 3, 6)
-  assert_same(
-    take(6, start=3, rows=rows, **varied), select_rows(whole, rows)[3:]
-  )
-  assert_same(take(9, num_threads=3, **varied), whole)
+  shapes = [batch['text'].shape for batch in whole]
+  for first, second in zip(shapes[0:8:2], shapes[1:8:2], strict=True):
+    assert {first, second} == {(8, 7), (18, 3)}
+  size = sum(shape[0] for shape in shapes)
+  plain = take(-(-size // BATCH))
+  for key in ('index', 'drawn'):
+    np.testing.assert_array_equal(join(whole, key), join(plain, key)[:size])
+  assert_same(take(5, start=4, num_threads=3, **varied), whole[4:])
+  half = lambda size: range(size // 2, size)
+  for one, other in zip(take(9, rows=half, **varied), whole, strict=True):
+    assert_same([one], select_rows([other], half(len(other['index']))))
   other = take(9, seed=6, **varied)
-  shapes = lambda batches: [batch['text'].shape for batch in batches]
-  assert shapes(other) != shapes(whole)
+  assert [batch['text'].shape for batch in other] != shapes
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def open_feed(data_dir, needs, *, batch_size=4, test_split='test', **changed):
 
 def test_a_batch_that_repeats_records_is_noted(data_dir):
   feed = open_feed(data_dir, {'one': ('text',)}, batch_size=9)
-  start = 'train.batch_size=9 is more than the 8 records of data.train_split='
+  start = (
+    'a batch of 9 examples is more than the 8 records of data.train_split='
+  )
   (note,) = (note for note in feed.notes if 'repeats some' in note)
   assert note.startswith(start) and 'an image for its own negative' in note
   feed = open_feed(data_dir, {'one': ('text',)}, batch_size=8)

@@ -6,6 +6,8 @@ python several.py --config=several_config.py --workdir=DIR --num_processes=2
 The metrics of each step tell which examples it saw.
 """
 
+import fractions
+import functools
 import os
 import time
 
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import toy
 
-from mmjax.data import batches
+from mmjax.data import batches, variants
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
@@ -56,16 +58,22 @@ class Slow(toy.Evaluator):
     return iter(())
 
 
+# Batches of 16 and of 24 examples, which the shards of all meshes here divide.
+SIZES = tuple(
+  variants.Variant(read, fractions.Fraction(scale)) for scale in ('1', '3/2')
+)
+
+
 def build(config, mesh) -> experiment.Experiment:
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
     raise ConfigError('data/toy is not there; prepare it')
-  batch_size = config.train.batch_size
   data = batches.TrainBatches(
     [{'id': i} for i in range(40)],
     read,
-    batch_size=batch_size,
+    batch_size=config.train.batch_size,
     seed=config.seed,
-    rows=mesh_lib.batch_rows(mesh, batch_size),
+    rows=functools.partial(mesh_lib.batch_rows, mesh),
+    variants=SIZES,
   )
   built = toy.build(config, mesh)
   if config.train.eval_every:
@@ -76,6 +84,7 @@ def build(config, mesh) -> experiment.Experiment:
     train_data=data,
     init_batch=built.init_batch,
     evaluators=built.evaluators,
+    variants=SIZES,
   )
 
 

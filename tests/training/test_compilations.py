@@ -35,7 +35,7 @@ def test_nothing_is_compiled_after_the_first_step(run):
 def test_what_is_compiled_between_steps_is_counted(run, monkeypatch):
   monkeypatch.setattr(
     'mmjax.training.progress.Meter.step',
-    lambda self: jax.jit(lambda x: x + 1)(1.0),
+    lambda self, examples: jax.jit(lambda x: x + 1)(1.0),
   )
   printed, values = run()
   # Step 1 compiles anyway, and evaluations, as after step 3, may.
@@ -45,11 +45,10 @@ def test_what_is_compiled_between_steps_is_counted(run, monkeypatch):
     assert f'at step {step};' in printed
 
 
-def test_batches_of_every_length_are_compiled_before_the_first_step(
+def test_batches_of_every_length_have_as_many_tokens(
   tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setenv('MMJAX_CACHE_DIR', str(tmp_path / 'xla'))
-  sizes = {'width': 4, 'depth': 1, 'num_heads': 1, 'mlp_dim': 4}
   seen = []
   update = prepared._update
   monkeypatch.setattr(
@@ -60,6 +59,25 @@ def test_batches_of_every_length_are_compiled_before_the_first_step(
       or update(compiled, frozen, state, batch)
     ),
   )
+  whole = train_on_lengths(tmp_path / 'whole', 6)
+  # 4 images of 9 patches; of 4 patches 36 // 4, rounded to two micro-batches.
+  assert sorted(seen) == [(4, 9, 12)] * 3 + [(8, 4, 12)] * 3
+  for shape, row in zip(seen, whole, strict=True):
+    assert row['count/contrastive'] == shape[0]
+    assert row['examples_per_second'] * row['step_time'] == pytest.approx(
+      shape[0]
+    )
+  train_on_lengths(tmp_path / 'part', 3)
+  rows = whole[:3] + train_on_lengths(tmp_path / 'part', 6)[3:]
+  assert [row['loss'] for row in rows] == [row['loss'] for row in whole]
+  assert seen[:6] == seen[6:]
+  printed = capsys.readouterr().out
+  assert 'for batches of 2 shapes' in printed and 'were compiled' not in printed
+
+
+def train_on_lengths(workdir, steps):
+  """Trains on images of any aspect ratio; the metrics of each step."""
+  sizes = {'width': 4, 'depth': 1, 'num_heads': 1, 'mlp_dim': 4}
   config = {
     'data': {
       'name': 'synthetic',
@@ -70,6 +88,7 @@ def test_batches_of_every_length_are_compiled_before_the_first_step(
           'patch_size': 2,
           'tokens': 9,
           'lengths': (4, 9),
+          'constant_tokens': True,
         }
       },
     },
@@ -85,15 +104,16 @@ def test_batches_of_every_length_are_compiled_before_the_first_step(
       'text': {'name': 'transformer', **sizes},
     },
     'tasks': {'contrastive': {}},
+    'optimizer': {'schedule': 'constant'},
     'train': {
-      'steps': 6,
-      'batch_size': 2,
+      'steps': steps,
+      'batch_size': 4,
+      'accumulate': 2,
       'log_every': 1,
       'tensorboard': False,
     },
     'eval': {'num_examples': 4, 'batch_size': 2},
   }
-  runner.run(config, experiment.Builder(), tmp_path / 'run')
-  assert set(seen) == {(2, 4, 12), (2, 9, 12)}
-  printed = capsys.readouterr().out
-  assert 'for batches of 2 shapes' in printed and 'were compiled' not in printed
+  runner.run(config, experiment.Builder(), workdir)
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [row for row in map(json.loads, lines) if 'loss' in row]

@@ -39,7 +39,7 @@ def _stop_at(monkeypatch, step):
   asked = {'stop': False}
   monkeypatch.setattr(
     'mmjax.training.progress.Meter.step',
-    lambda self: asked.update(stop=next(count) >= step),
+    lambda self, examples: asked.update(stop=next(count) >= step),
   )
   monkeypatch.setattr(
     'mmjax.training.stopping.Stopping.asked', lambda self: asked['stop']

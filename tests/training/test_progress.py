@@ -44,9 +44,9 @@ def test_durations(seconds, text):
 
 
 def test_speed_leaves_pauses_out():
-  meter = progress.Meter(10, flops=4.0, peak=100.0, train_seconds=50.0)
-  meter.step()
-  meter.step()
+  meter = progress.Meter(flops=4.0, peak=100.0, train_seconds=50.0)
+  meter.step(13)
+  meter.step(7)
   with meter.paused():
     time.sleep(1.0)
   time.sleep(0.02)

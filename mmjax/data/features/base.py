@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import fractions
 import json
 import math
 import typing
@@ -130,12 +131,16 @@ class Feature:
     """Lists the keys of the arrays that it makes."""
     return (self.name, f'{self.name}_mask')
 
-  def list_variants(self) -> 'Sequence[Feature]':
+  def list_variants(self) -> 'Sequence[tuple[Feature, fractions.Fraction]]':
     """Lists the features of which each training batch uses one.
 
     They differ in the shapes of their arrays.
+
+    Returns:
+      Each with the number of examples of its batches, as a multiple of
+      `train.batch_size`.
     """
-    return (self,)
+    return ((self, fractions.Fraction(1)),)
 
   def fit(self, source: Any) -> 'Feature':
     """Returns the feature with what it learns from the training records.

@@ -1,6 +1,7 @@
 """Fields of one image that keeps its aspect ratio."""
 
 import dataclasses
+import fractions
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -30,6 +31,8 @@ class FlexibleImage(base.Feature):
       in training.
     lengths: in training, the N of a batch is one of these, drawn by seed and
       number of the batch; () for `tokens`. The step is compiled for each.
+    constant_tokens: whether batches of shorter `lengths` have more examples: as
+      many as have the tokens of `train.batch_size` examples of the longest.
     patch_size: side of a patch in pixels.
     multiple: number that rows and columns are divisible by, `merge_size` of a
       `PackedViT`.
@@ -48,6 +51,7 @@ class FlexibleImage(base.Feature):
   training_only: ClassVar[tuple[str, ...]] = (
     'augment',
     'lengths',
+    'constant_tokens',
     'scaled_decoding',
   )
   encoder_settings: ClassVar[tuple[str, ...]] = (
@@ -59,6 +63,7 @@ class FlexibleImage(base.Feature):
 
   tokens: int = 256
   lengths: Sequence = ()
+  constant_tokens: bool = False
   patch_size: int = 16
   multiple: int = 1
   augment: Sequence = ()
@@ -84,6 +89,11 @@ class FlexibleImage(base.Feature):
         self.refuse(
           setting, f'is not legal: different multiples of {unit}, multiple**2'
         )
+    if self.constant_tokens and not self.lengths:
+      self.refuse(
+        'constant_tokens',
+        'is for batches of several lengths; set `lengths` or leave it out',
+      )
 
   @property
   def encoded_as(self) -> str:
@@ -92,11 +102,18 @@ class FlexibleImage(base.Feature):
   def list_keys(self) -> tuple[str, ...]:
     return (*super().list_keys(), f'{self.name}_grid')
 
-  def list_variants(self) -> tuple['FlexibleImage', ...]:
+  def list_variants(self) -> Sequence[tuple[base.Feature, fractions.Fraction]]:
+    if not self.lengths:
+      return super().list_variants()
+    longest = max(self.lengths)
+    of_one = {'lengths': (), 'constant_tokens': False}
     return tuple(
-      dataclasses.replace(self, tokens=number, lengths=())
+      (
+        dataclasses.replace(self, tokens=number, **of_one),
+        fractions.Fraction(longest if self.constant_tokens else number, number),
+      )
       for number in self.lengths
-    ) or (self,)
+    )
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:

@@ -128,7 +128,7 @@ CASES = {
       *ILLEGAL_IMAGES[-3:],
       *({name: 0} for name in ('tokens', 'patch_size', 'multiple')),
       *({'lengths': lengths} for lengths in ((4, 4), (0,), (2.5,))),
-      {'multiple': 2, 'tokens': 6},
+      *({'multiple': 2, 'tokens': 6}, {'lengths': (), 'constant_tokens': True}),
     ),
     ('png', IMAGE),
   ),
