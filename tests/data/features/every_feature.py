@@ -133,7 +133,7 @@ CASES = {
     ('png', IMAGE),
   ),
   'patches': Case(
-    {**SMALL_PATCHES, 'tokens': 3, 'frames': 3},
+    {**SMALL_PATCHES, 'tokens': 3, 'temporal_patch_size': 3},
     IMAGE,
     (12, 12),
     'uint8',
