@@ -301,13 +301,13 @@ def test_weights_bring_how_images_are_prepared(make_config):
   assert features.turns.image_mark == '<|vision_start|>'
   assert features.turns.image_text[1:3] == ('<|vision_start|>', '<image>')
   config = overrides.load(f'{CONFIGS}/chat_patches.py:runlocal')
-  config.data.features.photos.frames = 2
+  config.data.features.photos.temporal_patch_size = 2
   with pytest.raises(
-    ConfigError, match=r'frames is 2, but model\.vision\.frames is 1'
+    ConfigError, match=r'size is 2, but model\.vision\.temporal_patch_size is 1'
   ):
     chat.build(settings.complete(config), None)
   config.data.features.photos.kind = 'images'
-  for name in ('tokens', 'patch_size', 'merge_size', 'frames'):
+  for name in ('tokens', 'patch_size', 'merge_size', 'temporal_patch_size'):
     del config.data.features.photos[name]
   config.data.features.turns.update(image_tokens=9, packed=False)
   with pytest.raises(ConfigError, match="make it of the kind 'patches'"):

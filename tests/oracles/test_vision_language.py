@@ -268,7 +268,7 @@ def batch(loaded, left=False):
     prefix = mask & (np.arange(ids.shape[1])[None] < ends)
     prefix = mask if left else prefix
     theirs['token_type_ids'] = torch.tensor(~prefix & mask).long()
-    ours['prefix'] = jnp.asarray(prefix)
+    ours['prefix_mask'] = jnp.asarray(prefix)
   return theirs, ours
 
 
@@ -318,7 +318,7 @@ def test_greedy_writing_agrees(pair):
   )
   for left in (False, True):
     ours = batch(loaded, left)[1]
-    ours.pop('prefix', None)  # All of a prompt is its prefix.
+    ours.pop('prefix_mask', None)  # All of a prompt is its prefix.
     got = program(loaded.params, ours).tokens
     np.testing.assert_array_equal(got, want)
   assert len(np.unique(want)) > 5
