@@ -248,12 +248,13 @@ def _find_answer(
     end = len(text) - len(behind[0])
     if text.startswith(before) and end >= len(before):
       return len(before), end
-    # A template that writes more before this content, such as a thought.
-    prompt = template.render(
-      messages[:number], **{**settings, 'add_generation_prompt': True}
-    )
-    if number and text.startswith(prompt) and end >= len(prompt):
-      return len(prompt), end
+    # A template that writes more before this content, such as a thought; a
+    # prompt that ends in an empty thought is none of its own.
+    for thinking in ({}, {'enable_thinking': True}) if number else ():
+      own = {**settings, **thinking, 'add_generation_prompt': True}
+      prompt = template.render(messages[:number], **own)
+      if text.startswith(prompt) and end >= len(prompt):
+        return len(prompt), end
   if not content or content == [{'type': 'text', 'text': ''}]:
     return None
   raise ConfigError(

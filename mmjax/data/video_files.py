@@ -73,10 +73,12 @@ class Sample:
   Attributes:
     numbers: their numbers, from 0 on.
     rate: how many a second they are.
+    times: when each is shown, in seconds.
   """
 
   numbers: Sequence[int]
   rate: float
+  times: Sequence[float] = ()
 
 
 def decode(data: bytes) -> list[np.ndarray]:
@@ -170,19 +172,71 @@ def sample_frames(
     ConfigError: if the video has fewer frames than `step`.
 
   >>> sample_frames(Outline(10, 5.0, 1, 1), 2.0, 4, 768, 2)
-  Sample(numbers=[0, 2, 5, 7], rate=2.0)
+  Sample(numbers=[0, 2, 5, 7], rate=2.0, times=[0.0, 0.4, 1.0, 1.4])
   """
   total = outline.number
   number = min(max(total / outline.rate * rate, least), most, total)
   number = math.floor(number / step) * step
+  _check_number(number, outline, step)
+  edges = np.arange(0, total, total / number).astype(np.float32)
+  return _make_sample(edges.astype(int).tolist(), outline)
+
+
+def spread_frames(
+  outline: Outline, rate: float, least: int, most: int, step: int
+) -> Sample:
+  """Chooses frames from the first to the last one of a video.
+
+  As many as `rate` a second, within limits and what there is, at equal
+  distances but for rounding, as transformers' `Qwen3VLVideoProcessor` does.
+
+  Args:
+    outline: the video's.
+    rate: frames a second.
+    least: smallest number; of a shorter video all are read.
+    most: largest number.
+    step: number of frames that become one token.
+
+  Raises:
+    ConfigError: if fewer frames than `step` are chosen.
+
+  >>> spread_frames(Outline(10, 5.0, 1, 1), 2.0, 4, 768, 2)
+  Sample(numbers=[0, 3, 6, 9], rate=2.0, times=[0.0, 0.6, 1.2, 1.8])
+  """
+  total = outline.number
+  number = min(max(int(total / outline.rate * rate), least), most, total)
+  _check_number(number if number >= step else 0, outline, step)
+  numbers = np.linspace(0, total - 1, number).round().astype(int)
+  return _make_sample(numbers.tolist(), outline)
+
+
+def average_times(times: Sequence[float], step: int) -> list[float]:
+  """The mean of when the first and the last frame of each step are shown.
+
+  The last frame is repeated where frames don't fill the last step.
+
+  >>> average_times([0.0, 0.5, 1.0], 2)
+  [0.25, 1.0]
+  """
+  whole = [*times, *times[-1:] * (-len(times) % step)]
+  return [
+    (whole[first] + whole[first + step - 1]) / 2
+    for first in range(0, len(whole), step)
+  ]
+
+
+def _check_number(number: int, outline: Outline, step: int) -> None:
+  """Refuses a video of which no frames are chosen."""
   if not number:
     raise ConfigError(
-      f'a video of {total} frames is too short, the model reads {step} or '
-      'more; leave it out, or import it as an image'
+      f'a video of {outline.number} frames is too short, the model reads '
+      f'{step} or more; leave it out, or import it as an image'
     )
-  edges = np.arange(0, total, total / number).astype(np.float32)
-  numbers = edges.astype(int).tolist()
-  return Sample(numbers, len(numbers) / total * outline.rate)
+
+
+def _make_sample(numbers: list[int], outline: Outline) -> Sample:
+  rate = len(numbers) / outline.number * outline.rate
+  return Sample(numbers, rate, [number / outline.rate for number in numbers])
 
 
 def _is_animation(data: bytes) -> bool:

@@ -89,6 +89,57 @@ def fit_size(
   return sides[0], sides[1]
 
 
+def fit_frames(
+  height: int,
+  width: int,
+  side: int,
+  number: int,
+  step: int,
+  min_pixels: int,
+  max_pixels: int,
+  frame_pixels: int = 0,
+) -> tuple[int, int]:
+  """Finds the size of a video's frames, which share one budget of pixels.
+
+  As `Qwen3VLVideoProcessor` of transformers. It rounds the number of frames to
+  whole steps where it compares with the budget, but not where it shrinks or
+  grows them, and neither does this.
+
+  Args:
+    height: height of a frame in pixels.
+    width: width of a frame in pixels.
+    side: side of a token in pixels.
+    number: number of frames.
+    step: number of frames that become one token.
+    min_pixels: smallest number of pixels of all frames.
+    max_pixels: largest number of pixels of all frames.
+    frame_pixels: largest number of pixels of a frame, which keeps 1.05 of
+      `min_pixels` (`cap_pixels_per_frame`); 0 for no bound.
+
+  Returns:
+    (height, width), multiples of `side`.
+
+  Raises:
+    ConfigError: if a side is more than 200 times the other.
+  """
+  if min(height, width) < side:
+    scale = max(side / height, side / width)
+    height, width = int(height * scale), int(width * scale)
+  if frame_pixels:
+    own = min(frame_pixels, max_pixels // number)
+    max_pixels = max(own, int(min_pixels * _KEPT)) * number
+  number = max(number, step)
+  return fit_size(
+    height,
+    width,
+    side,
+    min_pixels,
+    max_pixels,
+    frames=number,
+    counted=round(number / step) * step,
+  )
+
+
 def share_pixels(
   number: int, step: int, min_pixels: int, max_pixels: int, total_pixels: int
 ) -> int:

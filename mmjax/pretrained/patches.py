@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
 
 from mmjax import encoders
 from mmjax.data import images as image_files
+from mmjax.data import video_files
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import preprocess, sections
@@ -174,12 +175,18 @@ class VideoPreprocessor(PatchPreprocessor):
     max_frames: largest number of sampled frames.
     total_pixels: pixels that the frames of a video share, as of
       `mmjax.data.features.Videos`; 0 for no bound.
+    frame_pixels: largest number of pixels of a frame where `max_pixels` is that
+      of all, as there; 0 for no bound.
+    scheme: how frames are sampled and share pixels, as there.
   """
 
   fps: float = 2.0
   min_frames: int = 4
   max_frames: int = 768
   total_pixels: int = 0
+  frame_pixels: int = 0
+
+  scheme: ClassVar[str] = 'frames'
 
   @classmethod
   def from_config(
@@ -205,6 +212,20 @@ class VideoPreprocessor(PatchPreprocessor):
       most = config.get('max_video_tokens', _VIDEO_TOKENS)
       sampling['total_pixels'] = int(most * side**2 * 0.9)
     return dataclasses.replace(made, **sampling)
+
+  def sample(self, outline: video_files.Outline) -> video_files.Sample:
+    """Chooses the frames of a video that are read.
+
+    Raises:
+      ConfigError: if it has too few.
+    """
+    return video_files.sample_frames(
+      outline,
+      self.fps,
+      self.min_frames,
+      self.max_frames,
+      self.temporal_patch_size,
+    )
 
   def fit_size(
     self, height: int, width: int, number: int = 1

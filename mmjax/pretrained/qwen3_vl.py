@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.data import video_files
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import (
@@ -18,6 +19,7 @@ from mmjax.pretrained import (
   keys,
   llamas,
   patches,
+  preprocess,
   qwen_vl,
   sections,
 )
@@ -49,6 +51,8 @@ _VISION = {
   'deepstack_visual_indexes': [8, 16, 24],
 }
 _ROTARY_PAIRS = (24, 20, 20)
+# Tokens of a frame in transformers, unless a file says otherwise.
+_FRAME_TOKENS = 768
 SECTIONS = {
   '': sections.Section(read=_BOTH),
   'text_config': sections.Section(read=(*_TEXT, *sections.ROTARY)),
@@ -59,28 +63,51 @@ SECTIONS = {
 class VideoPreprocessor(patches.VideoPreprocessor):
   """Cuts a video, all frames of which share its budget of pixels."""
 
+  scheme: ClassVar[str] = 'whole'
+
+  @classmethod
+  def from_config(
+    cls,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    file: str = preprocess.FILE,
+  ) -> 'VideoPreprocessor':
+    """Reads a video_preprocessor_config.json.
+
+    `cap_pixels_per_frame` bounds a frame by `max_video_tokens`, as in
+    transformers.
+
+    Raises:
+      ConfigError: for a setting that mmjax does not support.
+    """
+    made = super().from_config(config, defaults, file)
+    most = 0
+    if config.get('cap_pixels_per_frame'):
+      side = made.patch_size * made.merge_size
+      most = config.get('max_video_tokens', _FRAME_TOKENS) * side**2
+    return dataclasses.replace(made, total_pixels=0, frame_pixels=most)
+
+  def sample(self, outline: video_files.Outline) -> video_files.Sample:
+    return video_files.spread_frames(
+      outline,
+      self.fps,
+      self.min_frames,
+      self.max_frames,
+      self.temporal_patch_size,
+    )
+
   def fit_size(
     self, height: int, width: int, number: int = 1
   ) -> tuple[int, int]:
-    """Finds the size of `number` frames after the resize.
-
-    transformers rounds the number of frames where it compares with the budget,
-    but not where it shrinks or grows them, and neither does this.
-    """
-    side = self.patch_size * self.merge_size
-    if min(height, width) < side:
-      scale = max(side / height, side / width)
-      height, width = int(height * scale), int(width * scale)
-    number = max(number, self.temporal_patch_size)
-    return packing.fit_size(
+    return packing.fit_frames(
       height,
       width,
-      side,
+      self.patch_size * self.merge_size,
+      number,
+      self.temporal_patch_size,
       self.min_pixels,
       self.max_pixels,
-      frames=number,
-      counted=round(number / self.temporal_patch_size)
-      * self.temporal_patch_size,
+      self.frame_pixels,
     )
 
 
@@ -97,11 +124,7 @@ class Model(qwen_vl.QwenVL):
   frames_per_second: ClassVar[float] = 2.0
 
   video_class: ClassVar[type] = VideoPreprocessor
-  samples_videos: ClassVar[bool] = False
-
-  @classmethod
-  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> None:
-    del config  # Times are words.
+  time_text: ClassVar[str] = '<{:.1f} seconds>'
 
   def prepare_batch(
     self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False
@@ -110,19 +133,31 @@ class Model(qwen_vl.QwenVL):
     texts = base.as_list(texts)
     rows = [base.as_list(entry) for entry in base.as_list(images)]
     if len(rows) == len(texts):
+      read = [[self._time_frames(image) for image in row] for row in rows]
       texts = [
-        self._write_videos(text, row)
-        for text, row in zip(texts, rows, strict=True)
+        self._write_videos(text, [times for _, times in row if times])
+        for text, row in zip(texts, read, strict=True)
       ]
+      rows = [[image for image, _ in row] for row in read]
     return super().prepare_batch(rows, texts, is_chat=is_chat)
 
   def split_grid(self, grid: packing.Grid) -> list[packing.Grid]:
     """The grids of a video: one for each step in time."""
     return [dataclasses.replace(grid, times=1)] * grid.times
 
-  def _write_videos(self, text: str, row: Sequence[Any]) -> str:
+  def _time_frames(self, image: Any) -> tuple[Any, list[float]]:
+    """An image, or the frames of a video with the time of each step."""
+    step = self.video_preprocessor.temporal_patch_size
+    if isinstance(image, video_files.VideoFile):
+      image, sample = self.read_video(image)
+      return image, video_files.average_times(sample.times, step)
+    if not interleaved.is_video(image):
+      return image, []
+    times = [at / self.frames_per_second for at in range(len(image))]
+    return image, video_files.average_times(times, step)
+
+  def _write_videos(self, text: str, videos: Sequence[Sequence[float]]) -> str:
     """Writes each video as the times and placeholders of its steps."""
-    videos = [len(image) for image in row if interleaved.is_video(image)]
     start, pad, end = (
       self._find_token(name)
       for name in (
@@ -139,13 +174,10 @@ class Model(qwen_vl.QwenVL):
       )
     # The steps have their own start and end.
     parts = text.replace(f'{start}{pad}{end}', pad).split(pad)
-    size = self.video_preprocessor.temporal_patch_size
     out = parts[0]
-    for frames, part in zip(videos, parts[1:], strict=True):
-      for first in range(0, frames, size):
-        last = min(first + size, frames) - 1
-        time = (first + last) / 2 / self.frames_per_second
-        out += f'<{time:.1f} seconds>{start}{pad}{end}'
+    for times, part in zip(videos, parts[1:], strict=True):
+      for time in times:
+        out += f'{self.time_text.format(time)}{start}{pad}{end}'
       out += part
     return out
 

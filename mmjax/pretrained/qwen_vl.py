@@ -101,6 +101,11 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   W, 3]. These are tokens of the model's tokenizer; config.json says
   which ids images and videos replace (`image_token_id`, `video_token_id`).
   `chat` adds the words of the chat template, such as `<|im_start|>user`.
+
+  Attributes:
+    video_class: class of the preprocessor of videos.
+    time_text: what is read before each step of a video, with its time in
+      seconds; '' for nothing, and all steps as one.
   """
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -111,6 +116,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     patches.VideoPreprocessor
   )
   samples_videos: ClassVar[bool] = True
+  time_text: ClassVar[str] = ''
 
   @property
   def video_interval(self) -> float:
@@ -145,10 +151,8 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     return cls.video_class.from_config(settings, cls.image_defaults, file)
 
   @classmethod
-  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> float | None:
+  def read_tokens_per_second(cls, config: Mapping[str, Any]) -> float:
     """Rotary positions a second of video (tokens_per_second); 0: steps count.
-
-    None for a model that reads times among its words.
 
     Args:
       config: the contents of config.json.
@@ -247,27 +251,32 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     pixels, grid = self.preprocessor([image_files.to_array(image)])
     return pixels, [grid]
 
+  def read_video(
+    self, file: video_files.VideoFile
+  ) -> tuple[np.ndarray, video_files.Sample]:
+    """Reads the frames of a video that are sampled, uint8 [F, H, W, 3].
+
+    Raises:
+      ConfigError: if it can't be read, or has too few; it names the file.
+    """
+    data = file.read()
+    try:
+      sample = self.video_preprocessor.sample(video_files.read_outline(data))
+      frames = np.stack(list(video_files.decode_some(data, sample.numbers)))
+    except ConfigError as error:
+      raise file.explain(error) from error
+    return frames, sample
+
   def _cut_video(
     self, file: video_files.VideoFile
   ) -> tuple[np.ndarray, list[packing.Grid]]:
     """Samples the frames of a video and cuts them into patches."""
-    prepares, data = self.video_preprocessor, file.read()
-    try:
-      sample = video_files.sample_frames(
-        video_files.read_outline(data),
-        prepares.fps,
-        prepares.min_frames,
-        prepares.max_frames,
-        prepares.temporal_patch_size,
-      )
-      frames = list(video_files.decode_some(data, sample.numbers))
-    except ConfigError as error:
-      raise file.explain(error) from error
-    pixels, grid = prepares(frames)
+    prepares = self.video_preprocessor
+    frames, sample = self.read_video(file)
+    pixels, grid = prepares(list(frames))
     time = self.read_tokens_per_second(self.config)
-    interval = (
-      time * prepares.temporal_patch_size / sample.rate if time else 1.0
-    )
+    step = prepares.temporal_patch_size
+    interval = time * step / sample.rate if time else 1.0
     return pixels, [dataclasses.replace(grid, interval=interval, video=True)]
 
 

@@ -14,7 +14,7 @@ from mmjax.runs import weight_source
 # Settings that a config may have of its own: budgets of images and others.
 _FREE = (
   *('min_pixels', 'max_pixels', 'longest', 'splits', 'most', 'seconds'),
-  *('fps', 'min_frames', 'max_frames', 'total_pixels'),
+  *('fps', 'min_frames', 'max_frames', 'total_pixels', 'frame_pixels'),
 )
 # Kinds whose images keep their own sizes.
 _SIZED = (features.Patches.kind, features.Tiles.kind, features.Videos.kind)
@@ -112,8 +112,9 @@ def _find_placeholders(
   if 'video' in media and not reads_videos:
     raise ConfigError(
       f'init_from={str(source.folder)!r} has no place for the videos of '
-      f'conversations, {media["video"][0]!r}: only Qwen2-VL, Qwen2.5-VL and '
-      'runs that began from them have one; leave out the settings `video`'
+      f'conversations, {media["video"][0]!r}: only Qwen2-VL, Qwen2.5-VL, '
+      'Qwen3-VL and runs that began from them have one; leave out the settings '
+      '`video`'
     )
   chosen = {}
   if 'video' in media:

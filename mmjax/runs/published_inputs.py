@@ -190,17 +190,16 @@ def _convert_videos(
   config: Mapping[str, Any],
   files: Mapping[str, bytes],
 ) -> dict[str, dict[str, Any]]:
-  """Settings of a feature of the kind videos; {} if times are words."""
-  time = model.read_tokens_per_second(config)
-  if time is None:
-    return {}
+  """Settings of a feature of the kind videos."""
   prepares = model.make_video_preprocessor(files)
-  sampling = ('fps', 'min_frames', 'max_frames', 'total_pixels')
+  names = ('scheme', 'fps', 'min_frames', 'max_frames')
+  names += ('total_pixels', 'frame_pixels')
   return {
     'videos': {
       **_convert_patches(prepares, encoder),
-      **{name: getattr(prepares, name) for name in sampling},
-      'tokens_per_second': time,
+      **{name: getattr(prepares, name) for name in names},
+      'tokens_per_second': model.read_tokens_per_second(config),
+      'time_text': model.time_text,
     }
   }
 

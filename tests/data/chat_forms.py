@@ -36,6 +36,37 @@ CHATML = """
 {%- endif -%}
 """
 
+# Thoughts of answers to the last question alone; an empty one is not said.
+QWEN3 = """
+{%- for message in messages -%}
+  {{- '<|im_start|>' + message.role + '\n' -}}
+  {%- if message.role != 'assistant' -%}
+    {{- message.content + '<|im_end|>\n' -}}
+    {%- continue -%}
+  {%- endif -%}
+  {%- set content = message.content.split('</think>')[-1].lstrip('\n') -%}
+  {%- set thought = message.content.split('</think>')[0] -%}
+  {%- set thought = thought.split('<think>')[-1].strip('\n')
+    if '</think>' in message.content else '' -%}
+  {%- if loop.last and not thought -%}
+    {{- '<think>\n\n</think>\n\n' -}}
+  {%- endif -%}
+  {#begin#}
+  {%- if loop.last and thought -%}
+    {{- '<think>\n' + thought + '\n</think>\n\n' -}}
+  {%- endif -%}
+  {{- content + '<|im_end|>' -}}
+  {#end#}
+  {{- '\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\n' -}}
+  {%- if enable_thinking is defined and not enable_thinking -%}
+    {{- '<think>\n\n</think>\n\n' -}}
+  {%- endif -%}
+{%- endif -%}
+"""
+
 LLAMA3 = """
 {{- bos_token -}}
 {%- if tools is not none -%}
@@ -175,13 +206,40 @@ QWEN_VL = """
 {%- endif -%}
 """
 
+INTERNVL = """
+{%- for message in messages -%}
+  {{- '<|im_start|>' + message.role + '\n' -}}
+  {%- if message.role == 'assistant' -%}
+    {#begin#}
+    {%- for part in message.content -%}{{- part.text -}}{%- endfor -%}
+    {{- '<|im_end|>' -}}
+    {#end#}
+    {{- '\n' -}}
+  {%- else -%}
+    {%- for part in message.content -%}
+      {{- '<IMG_CONTEXT>\n' if part.type == 'image' else part.text -}}
+    {%- endfor -%}
+    {{- '<|im_end|>\n' -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\n' -}}
+{%- endif -%}
+"""
+
 TEXT_FORMS = {
   'chatml': CHATML,
+  'qwen3': QWEN3,
   'llama3': LLAMA3,
   'gemma': GEMMA,
   'mistral': MISTRAL,
 }
-PART_FORMS = {'llava': LLAVA, 'smolvlm': SMOLVLM, 'qwen_vl': QWEN_VL}
+PART_FORMS = {
+  'llava': LLAVA,
+  'smolvlm': SMOLVLM,
+  'internvl': INTERNVL,
+  'qwen_vl': QWEN_VL,
+}
 FORMS = TEXT_FORMS | PART_FORMS
 
 
@@ -205,6 +263,9 @@ _TEXTS = (
   '<|im_end|> and </s>',
   'a\n\nb',
   'x',
+  '<think>\nit is 3\n</think>\n\n3.14 = π?',
+  '\te\u0301 مرحبا \u200b{{ x }} {% endif %}\n',
+  'ASSISTANT: <s>[INST] 123456789 \r\n',
 )
 
 

@@ -5,7 +5,14 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from tests.data import chat_forms
 
-_TEXTS = ['what is it?', 'a red circle', 'user assistant system model', 'USER:']
+# A question's end and what stands before a video's step are one token.
+_TEXTS = [
+  '?<?<?<?<',
+  'what is it?',
+  'a red circle',
+  'user assistant system model',
+  'USER:',
+]
 
 
 def make() -> tokenizers.Tokenizer:

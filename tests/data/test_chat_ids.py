@@ -67,11 +67,13 @@ def test_a_thought_that_the_template_writes_by_itself_is_learnt(tokenizer):
     '{% if m.role == "assistant" and "//" in m.content %}'
     '{{ "[" + m.content.split("//")[0] + "]" + m.content.split("//")[1] }}'
     '{% else %}{{ m.content }}{% endif %}{{ "<|im_end|>" }}{% endfor %}'
-    '{% if add_generation_prompt %}{{ "assistant:" }}{% endif %}'
+    '{% if add_generation_prompt %}{{ "assistant:" }}'
+    '{% if enable_thinking is false %}{{ "[]" }}{% endif %}{% endif %}'
   )
   turns = [TURNS[0], {'role': 'assistant', 'content': 'hm//red'}]
-  written = chat_ids.encode(tokenizer, template, turns)
-  assert _find_learnt(written) == ['[hm]red<|im_end|>']
+  for settings in ({}, {'enable_thinking': False}):
+    written = chat_ids.encode(tokenizer, template, turns, **settings)
+    assert _find_learnt(written) == ['[hm]red<|im_end|>']
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,8 @@ def test_content_has_the_form_that_the_template_reads():
     for template in [_make(chat_forms.unmark(form))]
   }
   assert reads.pop('qwen_vl') == (True, True)
-  assert reads.pop('llava') == reads.pop('smolvlm') == (False, True)
+  parts = [reads.pop(name) for name in ('llava', 'smolvlm', 'internvl')]
+  assert set(parts) == {(False, True)}
   assert set(reads.values()) == {(True, False)}
   # These get an image as its placeholder, if there is one.
   template = _make(chat_forms.unmark(chat_forms.CHATML))

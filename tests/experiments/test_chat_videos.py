@@ -25,15 +25,16 @@ GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """Qwen2.5-VL with a chat template, an imported data set and its files."""
+  """Models with a chat template, an imported data set and its files."""
   folder = tmp_path_factory.mktemp('videos')
-  shutil.copytree(GOLDEN / 'qwen2_5_vl', folder / 'qwen')
-  (folder / 'qwen/chat_template.jinja').write_text(
-    chat_forms.unmark(chat_forms.QWEN_VL)
-  )
-  (folder / 'qwen/tokenizer_config.json').write_text(
-    json.dumps({'eos_token': '</s>'})
-  )
+  for name in ('qwen2_5_vl', 'qwen3_vl'):
+    own = shutil.copytree(GOLDEN / name, folder / name)
+    (own / 'chat_template.jinja').write_text(
+      chat_forms.unmark(chat_forms.QWEN_VL)
+    )
+    (own / 'tokenizer_config.json').write_text(
+      json.dumps({'eos_token': '</s>'})
+    )
   rng = np.random.default_rng(0)
   for number, size in enumerate(((16, 24), (24, 10), (16, 16))):
     frames = rng.integers(0, 256, (5 + number, *size, 3), np.uint8)
@@ -74,7 +75,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def config(make_config, folder):
   """Of a run from Qwen2.5-VL, on these conversations."""
-  config = make_config(folder / 'qwen', 'chat_shapes.py')
+  config = make_config(folder / 'qwen2_5_vl', 'chat_shapes.py')
   config.model = {'name': 'interleaved'}
   config.data.update(
     name='seen', data_dir=str(folder / 'data'), eval_split='', test_split=''
@@ -94,11 +95,28 @@ def config(make_config, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  ('name', 'budget', 'want'),
+  [
+    (
+      'qwen2_5_vl',
+      {'max_pixels': 512},
+      {'window': 2, 'tokens_per_second': 4, 'time_text': '', 'max_pixels': 512},
+    ),
+    (
+      'qwen3_vl',
+      {},
+      {'scheme': 'whole', 'time_text': '<{:.1f} seconds>', 'max_pixels': 1280},
+    ),
+  ],
+)
 def test_videos_are_learnt_with_adapters_and_answered_as_published(
-  config, folder, tmp_path, capsys, monkeypatch
+  name, budget, want, config, folder, tmp_path, capsys, monkeypatch
 ):
   """Packed; by the run, by `mmjax chat`, and as a Hugging Face folder."""
+  config.init_from = str(folder / name)
   config.data.features.turns.packed = True
+  config.data.features.clips = {'kind': 'videos', 'tokens': 50, **budget}
   config.optimizer.update(lr=0.05, schedule='constant')
   config.adapter = {
     'layers': ('attention/(query|value)$', 'merger/'),
@@ -107,10 +125,10 @@ def test_videos_are_learnt_with_adapters_and_answered_as_published(
   }
   workdir = tmp_path / 'run'
   runner.run(config, chat.build, workdir)
-  run, base = rebuild.load(workdir), pretrained.load(folder / 'qwen')
+  run, base = rebuild.load(workdir), pretrained.load(folder / name)
   clips = run.preprocessor['clips']
-  assert (clips.patch_size, clips.window, clips.tokens_per_second) == (4, 2, 4)
-  assert (clips.min_pixels, clips.max_pixels) == (128, 512)
+  want = {'patch_size': 4, 'min_pixels': 128, **want}
+  assert {key: getattr(clips, key) for key in want} == want
   turns = run.preprocessor['turns']
   assert turns.video_placeholder == '<|video_pad|>'
   assert cli.main(['convert', str(workdir), str(tmp_path / 'out')]) == 0
@@ -160,6 +178,6 @@ def test_settings_that_contradict_each_other_are_refused(config):
   resolved.data.features.photos = {'kind': 'images', 'size': 8}
   with pytest.raises(ConfigError, match='is beside images of the kind images'):
     chat.build(resolved, None)
-  config.init_from = str(GOLDEN / 'qwen3_vl')
+  config.init_from = str(GOLDEN / 'llava')
   with pytest.raises(ConfigError, match='no place for the videos of conver'):
     resolve()

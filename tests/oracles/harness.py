@@ -98,32 +98,3 @@ def check_saved(model, loaded, folder, **settings):
   want = model.state_dict()
   for name, value in again.state_dict().items():
     np.testing.assert_array_equal(value.numpy(), want[name].numpy())
-
-
-def compare_conversation(processor, messages, prepare, record, length):
-  """Checks ids and loss mask of a conversation by a processor's.
-
-  Args:
-    processor: of transformers.
-    messages: what it reads.
-    prepare: preprocessor with the conversation's feature 't'.
-    record: what that reads.
-    length: largest number of tokens.
-
-  Returns:
-    What the processor and the preprocessor make.
-  """
-  want = processor.apply_chat_template(
-    messages,
-    tokenize=True,
-    return_dict=True,
-    return_assistant_tokens_mask=True,
-  )
-  example = prepare(record)
-  mask, ids = example['t_mask'], want['input_ids'][0]
-  assert mask.sum() == len(ids) < length
-  np.testing.assert_array_equal(example['t'][mask], ids)
-  np.testing.assert_array_equal(
-    example['t_loss_mask'][mask], want['assistant_masks'][0]
-  )
-  return want, example

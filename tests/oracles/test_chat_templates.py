@@ -11,9 +11,9 @@ import transformers
 from mmjax import pretrained
 from mmjax.data import chat_ids, chat_templates
 from tests.data import chat_forms, chat_tokenizer
+from tests.oracles import conversations
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
-NUMBER = 300
 
 
 @pytest.fixture(scope='module')
@@ -44,13 +44,15 @@ def test_texts_ids_and_masks_are_those_of_transformers(name, tokenizer):
       ('plain', chat_forms.unmark),
     )
   }
-  conversations = chat_forms.make_conversations(
-    NUMBER, 5, parts=name in chat_forms.PART_FORMS
+  rows = chat_forms.make_conversations(
+    conversations.NUMBER, 5, parts=name in chat_forms.PART_FORMS
   )
   number = 0
-  for messages in conversations:
-    for prompt in (False, True):
-      settings = {'add_generation_prompt': prompt}
+  for messages in rows:
+    for settings in (
+      {'add_generation_prompt': False},
+      {'add_generation_prompt': True, 'enable_thinking': False},
+    ):
       text = theirs.apply_chat_template(messages, tokenize=False, **settings)
       want = theirs.apply_chat_template(
         messages, return_assistant_tokens_mask=True, **settings

@@ -1,11 +1,8 @@
-"""Conversations with images are prepared here as processors there do.
+"""Conversations with images are prepared here as processors there do."""
 
-MMJAX_CONVERSATIONS sets how many of each family, 40 by default.
-"""
-
+import collections
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -19,244 +16,76 @@ from experiments import chat
 from mmjax import pretrained
 from mmjax.cli import main as cli
 from mmjax.config import overrides
-from mmjax.data import (
-  builders,
-  chat_templates,
-  chat_tokenizers,
-  preprocess,
-  shapes,
-)
+from mmjax.data import builders, shapes
 from mmjax.runs import rebuild
 from mmjax.training import runner
-from tests.data import chat_forms, chat_tokenizer
-from tests.oracles import harness
+from tests.data import chat_forms
+from tests.oracles import conversation_families as families
+from tests.oracles import conversations
 
-NUMBER = int(os.environ.get('MMJAX_CONVERSATIONS', '40'))
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / 'tests/pretrained/golden'
-LENGTH = 2048
-VISION = {
-  'depth': 1, 'hidden_size': 8, 'num_heads': 1, 'intermediate_size': 8,
-  'out_hidden_size': 8, 'patch_size': 4, 'window_size': 16,
-  'fullatt_block_indexes': [0],
-}  # fmt: skip
-TEXT = {
-  'vocab_size': 320, 'hidden_size': 8, 'intermediate_size': 8,
-  'num_hidden_layers': 1, 'num_attention_heads': 2, 'num_key_value_heads': 1,
-  'rope_parameters': {'mrope_section': [1, 1, 0]},
-}  # fmt: skip
 
 
-START, END = '<start_of_image>', '<end_of_image>'
-FORMS = {
-  **chat_forms.PART_FORMS,
-  'onevision': chat_forms.LLAVA,
-  'gemma3': chat_forms.LLAVA.replace('<image>', START),
-  'janus': chat_forms.SMOLVLM,
-}
-TOKENS = {'image_token': '<image>', 'boi_token': START, 'eoi_token': END}
-SURROUNDED = {'gemma3': TOKENS, 'janus': TOKENS}
-# What is written around the tiles of an image.
-TILES = ['<fake_token_around_image>', '<global-img>']
-TILES += [f'<row_{row}_col_{col}>' for row in (1, 2, 3) for col in (1, 2, 3)]
-
-
-def _drop_videos(make):
-  """A processor without videos, which need torchvision there."""
-
-  class WithoutVideos(make):
-    attributes = ('image_processor', 'tokenizer')
-
-    def check_argument_for_proper_class(self, name, argument):
-      return None
-
-  return WithoutVideos
-
-
-def _make_processor(family, tokenizer):
-  """A processor, and settings of our features of the same images."""
-  names = transformers.PreTrainedTokenizerFast(
-    tokenizer_object=tokenizer,
-    **chat_forms.TOKENS,
-    extra_special_tokens=SURROUNDED.get(family, {}),
-  )
-  template = chat_forms.mark(FORMS[family])
-  if family == 'llava':
-    images = transformers.CLIPImageProcessorPil(
-      size={'height': 21, 'width': 21}, do_center_crop=False
-    )
-    processor = transformers.LlavaProcessor(
-      images,
-      names,
-      patch_size=7,
-      num_additional_image_tokens=1,
-      vision_feature_select_strategy='default',
-      chat_template=template,
-    )
-    ours = {'kind': 'images', 'number': 12, 'size': 21}
-    turns = {'image_tokens': 9, 'placeholder': '<image>'}
-  elif family == 'onevision':
-    sizes = [[21, 21], [21, 42], [42, 21], [42, 42], [63, 21]]
-    images = transformers.LlavaOnevisionImageProcessorPil(
-      size={'height': 21, 'width': 21}, image_grid_pinpoints=sizes
-    )
-    processor = _drop_videos(transformers.LlavaOnevisionProcessor)(
-      images,
-      names,
-      None,
-      num_image_tokens=9,
-      vision_feature_select_strategy='full',
-      chat_template=template,
-      vision_aspect_ratio='anyres_max_2',
-    )
-    ours = {'kind': 'tiles', 'scheme': 'padded', 'number': 20, 'size': 21}
-    ours |= {'sizes': sizes, 'most': 2}
-    turns = {'image_tokens': 9, 'placeholder': '<image>'}
-  elif family == 'smolvlm':
-    images = transformers.SmolVLMImageProcessorPil(
-      size={'longest_edge': 60}, max_image_size={'longest_edge': 24}
-    )
-    # SmolVLM's own needs num2words, for videos alone.
-    processor = transformers.Idefics3Processor(
-      images, names, image_seq_len=4, chat_template=template
-    )
-    ours = {'kind': 'tiles', 'number': 150, 'size': 24, 'longest': 60}
-    ours['resample'] = 1
-    turns = {'image_tokens': 4, 'placeholder': '<image>'}
-  elif family in SURROUNDED:
-    is_gemma = family == 'gemma3'
-    size = {'height': 21, 'width': 21}
-    ours = {'kind': 'images', 'number': 12, 'size': 21}
-    turns = {'image_tokens': 9, 'placeholder': '<image>'}
-    turns['image_text'] = (START, '<image>', END)
-    if is_gemma:
-      images = transformers.Gemma3ImageProcessorPil(size=size)
-      processor = transformers.Gemma3Processor(
-        images, names, template, image_seq_length=9
-      )
-      turns['image_text'] = ('\n\n', *turns['image_text'], '\n\n')
-      turns['image_mark'] = START
-    else:
-      images = transformers.JanusImageProcessorPil(size=size)
-      processor = transformers.JanusProcessor(
-        images, names, template, num_image_tokens=9
-      )
-  else:
-    images = transformers.Qwen2VLImageProcessorPil(
-      patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
-    )
-    processor = _drop_videos(transformers.Qwen2_5_VLProcessor)(
-      images, names, None, chat_template=template
-    )
-    ours = {'kind': 'patches', 'tokens': 300, 'patch_size': 4, 'window': 2}
-    ours |= {'min_pixels': 8 * 16, 'max_pixels': 32 * 40}
-    turns = {'placeholder': '<|image_pad|>'}
-  ours |= {'mean': images.image_mean, 'std': images.image_std}
-  return processor, ours, turns
-
-
-def _make_records(number, rng):
-  """Messages as transformers reads them, and the same as our records."""
-  conversations = chat_forms.make_conversations(number, 11, parts=True)
-  for at, messages in enumerate(conversations):
-    photos, turns = [], []
-    for message in messages:
-      order = rng.permutation(len(message['content']))
-      parts = [dict(message['content'][i]) for i in order]
-      content = []
-      for part in parts:
-        if part['type'] == 'text':
-          content.append(part['text'])
-          continue
-        size = rng.integers(5, 60, 2)
-        pixels = rng.integers(0, 256, (*size, 3), np.uint8)
-        part['image'] = PIL.Image.fromarray(pixels)
-        photos.append(_encode(part['image']))
-        content.append({'field': 'photos'})
-      message['content'] = parts
-      turns.append({'role': message['role'], 'content': content})
-    fields = {'t': turns, 'photos': photos or None}
-    yield messages, {'id': str(at), 'fields': fields, 'metadata': {}}
-
-
-def _encode(image):
-  file = io.BytesIO()
+def _draw(rng):
+  pixels = rng.integers(0, 256, (*rng.integers(5, 60, 2), 3), np.uint8)
+  image, file = PIL.Image.fromarray(pixels), io.BytesIO()
   image.save(file, 'PNG')
-  return file.getvalue()
+  return 'photos', file.getvalue(), {'type': 'image', 'image': image}
 
 
-@pytest.mark.parametrize('kind', ['marked', 'plain'])
-@pytest.mark.parametrize('family', [*FORMS])
-def test_conversations_are_those_of_the_processor(family, kind, tmp_path):
-  """Ids, what is learnt, positions of rows and columns, and pixels."""
-  tokenizer = chat_tokenizer.make()
-  if family == 'smolvlm':
-    tokenizer.add_special_tokens(TILES)
-  if family in SURROUNDED:
-    tokenizer.add_special_tokens([START, END])
-    tokenizer.add_tokens(['\n\n', '\n\n\n'])  # As Gemma's.
-  processor, images, turns = _make_processor(family, tokenizer)
-  make = {'marked': chat_forms.mark, 'plain': chat_forms.unmark}[kind]
-  tokenizer.save(str(tmp_path / 'tokenizer.json'))
-  chat_templates.ChatTemplate(
-    {'default': make(FORMS[family])}, chat_forms.TOKENS
-  ).save(tmp_path)
-  prepare = preprocess.Preprocessor(
-    preprocess.build(
-      {
-        't': {'kind': 'turns', 'length': LENGTH, 'image': 'photos', **turns},
-        'photos': images,
-      }
-    ),
-    chat_tokenizers.load(tmp_path / 'tokenizer.json'),
+def _make_rope(name):
+  """What finds the positions of a Qwen-VL; weights have no part in it."""
+  config = getattr(transformers, f'{name}Config')(
+    text_config={'hidden_size': 64, 'num_hidden_layers': 1},
+    vision_config={'depth': 1, 'deepstack_visual_indexes': []},
   )
-  if family == 'qwen_vl':
-    config = transformers.Qwen2_5_VLConfig(
-      text_config=TEXT, vision_config=VISION
+  with torch.device('meta'):
+    return getattr(transformers, f'{name}Model')(config)
+
+
+@pytest.mark.parametrize('name', families.FORMS)
+def test_conversations_are_those_of_the_processor(name, tmp_path):
+  """Ids, what is learnt, positions, and pixels where they are the same."""
+  family = families.make(name)
+  form = families.FORMS[name]
+  ours = conversations.build(
+    tmp_path,
+    family.tokenizer,
+    (chat_forms.mark(form), chat_forms.unmark(form)),
+    family.turns,
+    photos=family.photos,
+  )
+  model = _make_rope(name) if name in families.QWEN_VL else None
+  numbers = collections.Counter()
+  for messages, record in conversations.make_records(_draw):
+    want, example = conversations.compare(
+      family.processor, messages, ours, record
     )
-    with torch.device('meta'):
-      model = transformers.Qwen2_5_VLModel(config)
-  number_of_images = set()
-  for messages, record in _make_records(NUMBER, np.random.default_rng(3)):
-    want, example = harness.compare_conversation(
-      processor, messages, prepare, record, LENGTH
-    )
-    mask = example['t_mask']
-    ids = want['input_ids'][0]
-    inputs = prepare.make_inputs({k: v[None] for k, v in example.items()})
-    has_images = 'pixel_values' in want
-    number = len(record['fields']['photos'] or ())
-    number_of_images.add(number)
-    if family in ('onevision', 'smolvlm') and has_images:
+    numbers[len(record['fields'].get('photos', ()))] += 1
+    if 'pixel_values' in want and name not in families.RESIZED:
+      inputs = ours.prepare.make_inputs(
+        {key: array[None] for key, array in example.items()}
+      )
+      real = example['photos_mask']
       pixels = np.asarray(want['pixel_values'])
-      pixels = pixels.reshape(-1, *pixels.shape[2:]).transpose(0, 2, 3, 1)
-      assert example['photos_mask'].sum() == len(pixels)
+      if name not in families.QWEN_VL:
+        pixels = pixels.reshape(-1, *pixels.shape[-3:]).transpose(0, 2, 3, 1)
       np.testing.assert_allclose(
-        inputs['photos'][0, : len(pixels)], pixels, rtol=0, atol=1e-6
+        inputs['photos'][0, real], pixels, rtol=0, atol=1e-6
       )
-    if family == 'llava' and has_images:
-      pixels = np.asarray(want['pixel_values']).transpose(0, 2, 3, 1)
-      np.testing.assert_allclose(
-        inputs['photos'][0, :number], pixels, rtol=0, atol=1e-6
-      )
-    if family == 'qwen_vl' and has_images:
-      pixels = np.asarray(want['pixel_values'])
-      np.testing.assert_allclose(
-        inputs['photos'][0, : len(pixels)], pixels, rtol=0, atol=1e-6
-      )
+    if model:
       tokens = torch.tensor(want['input_ids'])
+      grids = want.get('image_grid_thw')
       positions, _ = model.get_rope_index(
         tokens,
-        (tokens == tokenizer.token_to_id('<|image_pad|>')).int(),
-        image_grid_thw=torch.tensor(np.asarray(want['image_grid_thw'])),
+        (tokens == family.processor.image_token_id).int(),
+        None if grids is None else torch.tensor(np.asarray(grids)),
       )
       np.testing.assert_array_equal(
-        example['t_rotary'][mask].T, positions[:, 0].numpy()
+        example['t_rotary'][example['t_mask']].T, positions[:, 0].numpy()
       )
-    if family == 'qwen_vl' and not has_images:
-      count = np.repeat(np.arange(len(ids))[:, None], 3, axis=1)
-      np.testing.assert_array_equal(example['t_rotary'][mask], count)
-  assert 0 in number_of_images and max(number_of_images) > 2
+  assert numbers[0] and max(numbers) > 4
 
 
 def test_a_tuned_model_is_loaded_there(tmp_path):
@@ -317,7 +146,7 @@ def test_a_tuned_model_is_loaded_there(tmp_path):
   image = PIL.Image.fromarray(rng.integers(0, 256, (40, 31, 3), np.uint8))
   content = [{'type': 'image', 'image': image}, {'type': 'text', 'text': 'cat'}]
   messages = [{'role': 'user', 'content': content}]
-  processor = _drop_videos(transformers.Qwen2_5_VLProcessor)(
+  processor = families.drop_videos(transformers.Qwen2_5_VLProcessor)(
     transformers.Qwen2VLImageProcessorPil.from_pretrained(folder),
     transformers.PreTrainedTokenizerFast(
       tokenizer_file=str(folder / 'tokenizer.json'), eos_token='</s>'

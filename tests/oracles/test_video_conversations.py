@@ -1,12 +1,9 @@
-"""Conversations with videos are prepared and read here as Qwen-VL does there.
-
-MMJAX_CONVERSATIONS sets how many, 40 by default.
-"""
+"""Conversations with videos are prepared and read as Qwen-VL does there."""
 
 import ast
+import collections
 import io
 import math
-import os
 import pathlib
 import warnings
 from typing import TypedDict
@@ -20,24 +17,35 @@ import torch
 import transformers
 from transformers import image_utils, video_utils
 
-from mmjax.data import (
-  chat_templates,
-  chat_tokenizers,
-  preprocess,
-  video_files,
-)
+from mmjax.data import video_files
 from tests.data import chat_forms, chat_tokenizer, video_encoding
-from tests.oracles import harness
+from tests.oracles import conversations, harness
 
-NUMBER = int(os.environ.get('MMJAX_CONVERSATIONS', '40'))
-LENGTH = 512
+LENGTH = 1024
 PADS = ['<|image_pad|>', '<|video_pad|>']
-PATCHES = {'patch_size': 4, 'min_pixels': 8 * 16, 'max_pixels': 32 * 40}
+PIXELS = {'min_pixels': 8 * 16, 'max_pixels': 32 * 40}
+WHOLE = {'min_pixels': 8 * 64, 'max_pixels': 32 * 160}
+BUDGETS = {
+  'Qwen2VL': PIXELS,
+  'Qwen2_5_VL': PIXELS,
+  'Qwen3VL': {
+    'size': {
+      'shortest_edge': WHOLE['min_pixels'],
+      'longest_edge': WHOLE['max_pixels'],
+    }
+  },
+}
+TIMED = {'scheme': 'whole', 'time_text': '<{:.1f} seconds>', **WHOLE}
+# Of Qwen3-VL, each step has its own start and end. Its first processor wrote
+# these for those of the template, and so do we; 5.24 writes them inside.
+WRAPPED = "'<|vision_start|><|' + part.type + '_pad|><|vision_end|>'"
+UNWRAPPED = f"({WRAPPED} if part.type == 'image' else '<|video_pad|>')"
 VISION = {
   'depth': 2, 'hidden_size': 8, 'num_heads': 2, 'intermediate_size': 8,
-  'out_hidden_size': 16, 'patch_size': 4, 'window_size': 16,
-  'fullatt_block_indexes': [1],
+  'out_hidden_size': 16, 'patch_size': 4,
 }  # fmt: skip
+WINDOWS = {'window_size': 16, 'fullatt_block_indexes': [1]}
+DEEP = {'num_position_embeddings': 16, 'deepstack_visual_indexes': [0]}
 TEXT = {
   'vocab_size': 320, 'hidden_size': 16, 'intermediate_size': 8,
   'num_hidden_layers': 2, 'num_attention_heads': 2, 'num_key_value_heads': 1,
@@ -92,32 +100,38 @@ class Base:
     return {**out, 'video_metadata': metadata}
 
 
-def make_video_processor(**settings):
+def make_video_processor(family, **settings):
   """Their class, which needs torchvision for its base alone."""
-  folder = pathlib.Path(transformers.__file__).parent / 'models/qwen2_vl'
-  tree = ast.parse((folder / 'video_processing_qwen2_vl.py').read_text())
+  name, cls = 'qwen2_vl', 'Qwen2VLVideoProcessor'
+  if family == 'Qwen3VL':
+    name, cls = 'qwen3_vl', 'Qwen3VLVideoProcessor'
+  folder = pathlib.Path(transformers.__file__).parent / 'models' / name
+  tree = ast.parse((folder / f'video_processing_{name}.py').read_text())
   found = {getattr(node, 'name', ''): node for node in tree.body}
   names = {
     'BaseVideoProcessor': Base,
     'BatchFeature': lambda data, tensor_type: data,
+    'IMAGENET_STANDARD_MEAN': image_utils.IMAGENET_STANDARD_MEAN,
+    'IMAGENET_STANDARD_STD': image_utils.IMAGENET_STANDARD_STD,
     'OPENAI_CLIP_MEAN': image_utils.OPENAI_CLIP_MEAN,
     'OPENAI_CLIP_STD': image_utils.OPENAI_CLIP_STD,
     'PILImageResampling': PIL.Image.Resampling,
-    'Qwen2VLVideoProcessorInitKwargs': TypedDict('_', {}),
+    f'{cls}InitKwargs': TypedDict('_', {}),
     'SizeDict': image_utils.SizeDict,
     'TensorType': str,
     'Unpack': list,
     'VideoMetadata': video_utils.VideoMetadata,
     'group_videos_by_shape': video_utils.group_videos_by_shape,
     'math': math,
+    'np': np,
     'reorder_videos': video_utils.reorder_videos,
     'torch': torch,
     'warnings': warnings,
   }
-  body = [found['smart_resize'], found['Qwen2VLVideoProcessor']]
+  body = [found['smart_resize'], found[cls]]
   body[1].decorator_list = []
-  exec(compile(ast.Module(body, []), 'qwen2_vl', 'exec'), names)
-  return names['Qwen2VLVideoProcessor'](**settings)
+  exec(compile(ast.Module(body, []), name, 'exec'), names)
+  return names[cls](**settings)
 
 
 def make_processor(family, tokenizer, **settings):
@@ -128,75 +142,68 @@ def make_processor(family, tokenizer, **settings):
       return None
 
   videos = make_video_processor(
+    family,
     patch_size=4,
-    min_pixels=PATCHES['min_pixels'],
-    max_pixels=PATCHES['max_pixels'],
+    image_mean=image_utils.OPENAI_CLIP_MEAN,
+    image_std=image_utils.OPENAI_CLIP_STD,
+    **BUDGETS[family],
     **settings,
   )
   names = transformers.PreTrainedTokenizerFast(
     tokenizer_object=tokenizer, **chat_forms.TOKENS
   )
-  images = transformers.Qwen2VLImageProcessorPil(**PATCHES)
-  template = chat_forms.mark(chat_forms.QWEN_VL)
+  images = transformers.Qwen2VLImageProcessorPil(patch_size=4, **PIXELS)
+  template = chat_forms.QWEN_VL
+  if family == 'Qwen3VL':
+    template = template.replace(WRAPPED, UNWRAPPED)
+  template = chat_forms.mark(template)
   return WithVideos(images, names, videos, chat_template=template)
 
 
-def make_preprocessor(folder, tokenizer, form, **settings):
+def build(folder, tokenizer, window=2, **settings):
   """Ours of the same, and of no other settings."""
-  tokenizer.save(str(folder / 'tokenizer.json'))
-  chat_templates.ChatTemplate({'default': form}, chat_forms.TOKENS).save(folder)
   normal = {
     'mean': image_utils.OPENAI_CLIP_MEAN,
     'std': image_utils.OPENAI_CLIP_STD,
   }
-  shared = {**PATCHES, **normal, 'window': 2}
-  turns = {'kind': 'turns', 'length': LENGTH, 'image': 'photos'}
+  shared = {'patch_size': 4, **normal, 'window': window}
+  turns = {'length': LENGTH, 'packed': True, 'image': 'photos'}
   turns |= {'video': 'clips', 'placeholder': PADS[0]}
-  return preprocess.Preprocessor(
-    preprocess.build(
-      {
-        't': {**turns, 'video_placeholder': PADS[1]},
-        'photos': {'kind': 'patches', 'tokens': 120, **shared},
-        'clips': {'kind': 'videos', 'tokens': 320, **shared, **settings},
-      }
-    ),
-    chat_tokenizers.load(folder / 'tokenizer.json'),
+  form = chat_forms.QWEN_VL
+  return conversations.build(
+    folder,
+    tokenizer,
+    (chat_forms.mark(form), chat_forms.unmark(form)),
+    {**turns, 'video_placeholder': PADS[1]},
+    photos={'kind': 'patches', 'tokens': 160, **shared, **PIXELS},
+    clips={'kind': 'videos', 'tokens': 480, **shared, **PIXELS, **settings},
   )
 
 
-def make_records(number, rng):
-  """Messages as transformers reads them, frame rates, and our records."""
-  conversations = chat_forms.make_conversations(number, 11, parts=True)
-  for at, messages in enumerate(conversations):
-    fields = {'t': [], 'photos': [], 'clips': []}
-    rates = []
-    for message in messages:
-      order = rng.permutation(len(message['content']))
-      parts = [dict(message['content'][i]) for i in order]
-      content = []
-      for part in parts:
-        if part['type'] == 'text':
-          content.append(part['text'])
-          continue
-        name = 'clips' if rng.random() < 0.6 else 'photos'
-        content.append({'field': name})
-        height, width = map(int, rng.integers(3, 30, 2) * 2)
-        shape = (rng.integers(2, 10), height, width, 3)
-        pixels = rng.integers(0, 256, shape, np.uint8)
-        if name == 'photos':
-          part['image'] = PIL.Image.fromarray(pixels[0])
-          file = io.BytesIO()
-          part['image'].save(file, 'PNG')
-          fields[name].append(file.getvalue())
-          continue
-        rates.append(int(rng.integers(1, 9)))
-        fields[name].append(video_encoding.encode(pixels, rates[-1]))
-        frames = np.stack(video_files.decode(fields[name][-1]))
-        part |= {'type': 'video', 'video': frames}
-      message['content'] = parts
-      fields['t'].append({'role': message['role'], 'content': content})
-    fields = {key: value for key, value in fields.items() if value}
-    yield messages, rates, {'id': str(at), 'fields': fields, 'metadata': {}}
+def draw(rng):
+  """A video, with its frame rate beside, or an image."""
+  is_video = rng.random() < 0.6
+  height, width = map(int, rng.integers(3, 30, 2) * 2)
+  shape = (rng.integers(2, 10), height, width, 3)
+  pixels = rng.integers(0, 256, shape, np.uint8)
+  if is_video:
+    rate = int(rng.integers(1, 9))
+    file = video_encoding.encode(pixels, rate)
+    frames = np.stack(video_files.decode(file))
+    return 'clips', file, {'type': 'video', 'video': frames, 'rate': rate}
+  image, file = PIL.Image.fromarray(pixels[0]), io.BytesIO()
+  image.save(file, 'PNG')
+  return 'photos', file.getvalue(), {'type': 'image', 'image': image}
+
+
+def set_rates(processor, messages):
+  """Has the processor of videos know their frame rates."""
+  processor.video_processor.rates = [
+    part['rate']
+    for message in messages
+    for part in message['content']
+    if part['type'] == 'video'
+  ]
 
 
 def find_ids(tokenizer):
@@ -207,13 +214,13 @@ def find_ids(tokenizer):
   }
 
 
-def find_positions(model, want, ids):
+def find_positions(model, want):
   """Theirs [3, T], but what follows a video continues from its last position.
 
   There it continues from the longer side of the frames, even if the video's
   duration is larger; see `packing.rotary_positions`.
   """
-  tokens = torch.tensor(ids)[None]
+  tokens = torch.tensor(want['input_ids'])
   pads = [model.config.image_token_id, model.config.video_token_id]
   kinds = (tokens == pads[0]).int() + 2 * (tokens == pads[1]).int()
   more = {
@@ -232,48 +239,52 @@ def find_positions(model, want, ids):
   return positions, kinds
 
 
-def test_conversations_are_those_of_the_processor(tmp_path):
+def make_model(family, tokenizer):
+  """A small model of theirs."""
+  text, vision = TEXT, {**VISION, **WINDOWS}
+  if family == 'Qwen3VL':
+    text, vision = {**TEXT, 'head_dim': 8}, {**VISION, **DEEP}
+  torch.manual_seed(0)
+  config = getattr(transformers, f'{family}Config')(
+    text_config=text, vision_config=vision, **find_ids(tokenizer)
+  )
+  model = getattr(transformers, f'{family}ForConditionalGeneration')(config)
+  return harness.randomise(model)
+
+
+@pytest.mark.parametrize(
+  ('family', 'window', 'settings'),
+  [('Qwen2_5_VL', 2, {'tokens_per_second': 4.0}), ('Qwen3VL', 0, TIMED)],
+)
+def test_conversations_are_those_of_the_processor(
+  family, window, settings, tmp_path
+):
   """Ids, what is learnt, positions, pixels; and the logits of a model.
 
   One compiled program reads images, videos, both and none.
   """
   tokenizer = chat_tokenizer.make()
-  processor = make_processor(
-    'Qwen2_5_VL', tokenizer, cap_pixels_per_frame=False
-  )
-  form = chat_forms.unmark(chat_forms.QWEN_VL)
-  torch.manual_seed(0)
-  theirs = harness.randomise(
-    transformers.Qwen2_5_VLForConditionalGeneration(
-      transformers.Qwen2_5_VLConfig(
-        text_config=TEXT,
-        vision_config=VISION,
-        **find_ids(tokenizer),
-      )
-    )
-  )
-  prepare = make_preprocessor(tmp_path, tokenizer, form, tokens_per_second=4.0)
+  processor = make_processor(family, tokenizer, cap_pixels_per_frame=False)
+  theirs = make_model(family, tokenizer)
+  ours = build(tmp_path, tokenizer, window=window, **settings)
   loaded = harness.load_saved(theirs, tmp_path)
-  ours = loaded.module.clone(
+  module = loaded.module.clone(
     target_feature='t', input_images=('photos',), input_videos=('clips',)
   )
   compute = jax.jit(
-    lambda params, batch: ours.apply({'params': params}, batch, train=False)
+    lambda params, batch: module.apply({'params': params}, batch, train=False)
   )
-  numbers = set()
-  for messages, rates, record in make_records(NUMBER, np.random.default_rng(5)):
-    processor.video_processor.rates = rates
-    want, example = harness.compare_conversation(
-      processor, messages, prepare, record, LENGTH
+  numbers = collections.Counter()
+  for messages, record in conversations.make_records(draw):
+    set_rates(processor, messages)
+    want, example = conversations.compare(processor, messages, ours, record)
+    positions, kinds = find_positions(theirs.model, want)
+    np.testing.assert_array_equal(
+      example['t_rotary'][example['t_mask']].T, positions
     )
-    mask = example['t_mask']
-    ids = want['input_ids'][0]
-    positions, kinds = find_positions(theirs.model, want, ids)
-    np.testing.assert_array_equal(example['t_rotary'][mask].T, positions)
-    batch = {key: jnp.asarray(value)[None] for key, value in example.items()}
-    inputs = prepare.make_inputs(batch)
-    found = tuple(len(record['fields'].get(k, ())) for k in ('photos', 'clips'))
-    numbers.add(found)
+    inputs = ours.prepare.make_inputs(
+      {key: array[None] for key, array in example.items()}
+    )
     arrays = {}
     for name, suffix, key in (
       ('photos', '', 'image'),
@@ -290,44 +301,80 @@ def test_conversations_are_those_of_the_processor(tmp_path):
       arrays[f'pixel_values{suffix}'] = torch.tensor(pixels)
       grids = np.asarray(want[f'{key}_grid_thw'])
       arrays[f'{key}_grid_thw'] = torch.tensor(grids)
+    found = tuple(len(record['fields'].get(k, ())) for k in ('photos', 'clips'))
+    numbers[found] += 1
+    if numbers[found] > 1:
+      continue  # Logits of a few say that all is where the model reads it.
+    ids = torch.tensor(want['input_ids'])
     with torch.no_grad():
       logits = theirs(
-        input_ids=torch.tensor(ids)[None],
+        input_ids=ids,
         position_ids=torch.tensor(positions)[:, None],
         mm_token_type_ids=kinds,
         **arrays,
       ).logits[0, :-1]
-    got = compute(loaded.params, inputs)['t_logits'][0, : len(ids) - 1]
+    batch = jax.tree.map(jnp.asarray, inputs)
+    got = compute(loaded.params, batch)['t_logits'][0, : ids.shape[1] - 1]
     harness.check_close(got, logits.numpy())
   assert compute._cache_size() == 1
-  assert {(0, 0)} < numbers and max(n for _, n in numbers) > 2
+  assert numbers[0, 0] and max(n for _, n in numbers) > 2
   assert any(min(found) for found in numbers)
 
 
-@pytest.mark.parametrize('most', [300, 2_000])
-def test_frames_share_pixels_and_steps_count(most, tmp_path):
-  """Of Qwen2-VL, with `cap_pixels_per_frame`."""
+@pytest.mark.parametrize(
+  ('family', 'tokens', 'settings'),
+  [
+    ('Qwen2VL', 4, {'total_pixels': int(4 * 64 * 0.9)}),
+    ('Qwen2VL', 31, {'total_pixels': int(31 * 64 * 0.9)}),
+    ('Qwen3VL', 3, {**TIMED, 'frame_pixels': 3 * 64}),
+  ],
+)
+def test_frames_share_pixels(family, tokens, settings, tmp_path):
+  """With `cap_pixels_per_frame`; steps of Qwen2-VL count."""
   tokenizer = chat_tokenizer.make()
   processor = make_processor(
-    'Qwen2VL', tokenizer, cap_pixels_per_frame=True, max_video_tokens=most // 64
+    family, tokenizer, cap_pixels_per_frame=True, max_video_tokens=tokens
   )
-  form = chat_forms.mark(chat_forms.QWEN_VL)
-  total = int(most // 64 * 64 * 0.9)
-  prepare = make_preprocessor(tmp_path, tokenizer, form, total_pixels=total)
-  config = transformers.Qwen2VLConfig(
+  ours = build(tmp_path, tokenizer, **settings)
+  model = getattr(transformers, f'{family}Model')
+  more = DEEP if family == 'Qwen3VL' else {'embed_dim': 8}
+  config = model.config_class(
     text_config=TEXT,
-    vision_config={'depth': 1, 'embed_dim': 8, 'num_heads': 1},
+    vision_config={'depth': 1, 'num_heads': 1, **more},
     **find_ids(tokenizer),
   )
   with torch.device('meta'):
-    model = transformers.Qwen2VLModel(config)
-  for messages, rates, record in make_records(8, np.random.default_rng(5)):
-    processor.video_processor.rates = rates
-    want = processor.apply_chat_template(
-      messages, tokenize=True, return_dict=True
+    rope = model(config)
+  for messages, record in conversations.make_records(draw, 150):
+    set_rates(processor, messages)
+    want, example = conversations.compare(processor, messages, ours, record)
+    positions, _ = find_positions(rope, want)
+    np.testing.assert_array_equal(
+      example['t_rotary'][example['t_mask']].T, positions
     )
-    example = prepare(record)
-    mask, ids = example['t_mask'], want['input_ids'][0]
-    np.testing.assert_array_equal(example['t'][mask], ids)
-    positions, _ = find_positions(model, want, ids)
-    np.testing.assert_array_equal(example['t_rotary'][mask].T, positions)
+
+
+def test_steps_stand_inside_what_the_template_wraps_there(tmp_path):
+  """Of Qwen3-VL with its own template: what transformers 5.24 does, not we.
+
+  Its first processor (4.57, of the model's authors) wrote `<0.1 seconds>` and
+  the start and end of each step in the place of the template's start and end,
+  and so the model was trained.
+  """
+  tokenizer = chat_tokenizer.make()
+  processor = make_processor('Qwen3VL', tokenizer, cap_pixels_per_frame=False)
+  ours = build(tmp_path, tokenizer, **TIMED)
+  ends = ('<|vision_start|>', '<|vision_end|>')
+  for messages, record in conversations.make_records(draw, 10):
+    set_rates(processor, messages)
+    want = processor.apply_chat_template(
+      messages,
+      chat_template=chat_forms.unmark(chat_forms.QWEN_VL),
+      tokenize=True,
+      return_dict=True,
+    )['input_ids'][0]
+    example = ours.prepare(record)
+    got = example['t'][example['t_mask']].tolist()
+    number = len(record['fields'].get('clips', ()))
+    for token_id in map(tokenizer.token_to_id, ends):
+      assert want.count(token_id) == got.count(token_id) + number

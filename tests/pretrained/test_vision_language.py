@@ -10,8 +10,10 @@ import PIL.Image
 import pytest
 
 from mmjax import models, pretrained
+from mmjax.data import video_files
 from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, families, tensors
+from tests.data import video_encoding
 from tests.pretrained import vision_language_sizes
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -158,6 +160,34 @@ def test_a_video_is_read_as_times_and_as_pooled_frames():
   assert first != second
   batch, _ = model.prepare_batch([frames], '<|video_pad|> a cat')
   assert (batch['text'] == 7).sum() == 3 * 2 * 2 + 1
+
+
+def test_times_of_a_video_are_those_of_its_sampled_frames(monkeypatch):
+  """Of Qwen3-VL, which repeats the last of an odd number of frames."""
+  model, written = pretrained.load(GOLDEN / 'qwen3_vl'), []
+  tokenize = type(model).tokenize_prompt
+  monkeypatch.setattr(
+    type(model),
+    'tokenize_prompt',
+    lambda self, text, number: (
+      written.append(text) or tokenize(self, text, number)
+    ),
+  )
+  frames = np.zeros((9, 8, 16, 3), np.uint8)
+  make = lambda rate, number=9: video_files.VideoFile(
+    video_encoding.encode(frames[:number], rate)
+  )
+  step = SEEN.replace('image', 'video')
+  for video, times in (
+    (frames[:3], (0.2, 1.0)),  # Two a second.
+    (make(2), (0.2, 1.2, 2.2, 3.2, 4.0)),
+    (make(9), (0.2, 0.7)),
+  ):
+    model.prepare_batch([video], f'a {step} cat')
+    steps = ''.join(f'<{time} seconds>{step}' for time in times)
+    assert written.pop() == f'a {steps} cat'
+  with pytest.raises(ConfigError, match='1 frames is too short'):
+    model.prepare_batch([make(3, number=1)], step)
 
 
 def test_images_and_placeholders_must_agree(name, loaded):

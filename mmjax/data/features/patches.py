@@ -112,6 +112,16 @@ class Patches(several.Several, base.Feature):
       grids.append(packing.Grid(1, height // side, width // side))
     return grids
 
+  def list_parts(self, value: Any) -> list[tuple[str, packing.Grid]]:
+    """What stands for one in a conversation: the text before it, and its grid.
+
+    Of a video, each step may stand for itself.
+
+    Args:
+      value: as of `find_grids`.
+    """
+    return [('', grid) for grid in self.find_grids([value])]
+
   def join(self, examples: Sequence[base.Example]) -> base.Example:
     """Joins rows; segments and windows count on.
 

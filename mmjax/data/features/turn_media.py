@@ -21,7 +21,7 @@ from mmjax.ops import anyres, packing
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-  """An image, a video or a sound in the content of a turn.
+  """An image, a video or one of its steps, or a sound in a turn's content.
 
   Attributes:
     field: field that has it.
@@ -33,6 +33,7 @@ class Placed:
     layout: what its tokens are made of, where that is not one tile after the
       other.
     part: type of the part that a chat template reads for it.
+    before: words that are read before it, in its turn.
   """
 
   field: str
@@ -42,6 +43,7 @@ class Placed:
   text: tuple[str | int, ...] = ()
   layout: anyres.Layout | None = None
   part: str = 'image'
+  before: str = ''
 
 
 def count_used(feature: base.Feature, turns: Sequence[Mapping]) -> int:
@@ -76,6 +78,7 @@ def list_items(turn: Mapping[str, Any]) -> list[Any]:
   items: list[Any] = []
   for item in turn['content']:
     if isinstance(item, Placed):
+      items += [item.before] if item.before else []
       items.append({'type': item.part})
       continue
     text = turn_values.get_text({'content': [item]})
@@ -150,8 +153,9 @@ def place(
           raise ConfigError(
             _explain_lack(number, field, numbers[field], words[field])
           )
-        item = left[field].pop(0)
-      elif field and words:
+        content += left[field].pop(0)
+        continue
+      if field and words:
         raise ConfigError(
           f'turn {number} refers to the field {field!r}, but the model reads '
           f'{", ".join(words)} in conversations; leave out the reference'
@@ -193,20 +197,25 @@ def _find_media(
   record: Mapping[str, Any],
   image_tokens: int,
   slot: int,
-) -> Iterator[Placed]:
-  """Those of a record, the first of which has the number `slot`."""
+) -> Iterator[list[Placed]]:
+  """What stands for each one of a record, the first of which has `slot`."""
   values, field = _list_values(feature, record), feature.field_name
   if isinstance(feature, patches.Patches):
-    for number, grid in enumerate(feature.find_grids(values)):
-      part = media_kinds.get_part(feature)
-      yield Placed(field, slot + number, grid, text=(grid.tokens,), part=part)
+    part = media_kinds.get_part(feature)
+    for number, value in enumerate(values, slot):
+      yield [
+        Placed(
+          field, number, grid, text=(grid.tokens,), part=part, before=before
+        )
+        for before, grid in feature.list_parts(value)
+      ]
     return
   if turn_layouts.is_laid_out(feature):
     for value in values:
       layout = feature.lay_out(value, len(values), image_tokens)
       size = feature.count_tiles(value, len(values))
       grid = packing.Grid(1, 1, len(layout))
-      yield Placed(field, slot, grid, size, (len(layout),), layout)
+      yield [Placed(field, slot, grid, size, (len(layout),), layout)]
       slot += size
     return
   if isinstance(feature, tiles.Tiles):
@@ -215,7 +224,7 @@ def _find_media(
       size = parts.count(None)
       text = tuple(image_tokens if part is None else part for part in parts)
       grid = packing.Grid(1, size, image_tokens)
-      yield Placed(field, slot, grid, size, text)
+      yield [Placed(field, slot, grid, size, text)]
       slot += size
     return
   if len(values) > media_kinds.count_slots(feature):
@@ -225,14 +234,14 @@ def _find_media(
       f'{media_kinds.count_slots(feature)}; raise it'
     )
   if isinstance(feature, sound.Sounds):
-    for number, value in enumerate(values):
+    for number, value in enumerate(values, slot):
       tokens = feature.count_tokens(value)
       grid = packing.Grid(1, 1, tokens)
-      yield Placed(field, slot + number, grid, text=(tokens,), part='audio')
+      yield [Placed(field, number, grid, text=(tokens,), part='audio')]
     return
   grid = packing.Grid(1, 1, image_tokens)
   for number in range(len(values)):
-    yield Placed(field, slot + number, grid, text=(grid.tokens,))
+    yield [Placed(field, slot + number, grid, text=(grid.tokens,))]
 
 
 def make_arrays(

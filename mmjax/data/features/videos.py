@@ -13,6 +13,11 @@ from mmjax.data.features import base, patches, several
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 
+SCHEMES = ('frames', 'whole')
+_SAMPLERS = {
+  'frames': video_files.sample_frames,
+  'whole': video_files.spread_frames,
+}
 # Videos and frames of each that are drawn, and the height of a frame.
 _DRAWN, _DRAWN_FRAMES, _DRAWN_HEIGHT = 2, 4, 96
 
@@ -25,11 +30,14 @@ class Plan:
     numbers: numbers of its frames.
     size: their height and width after the resize.
     grid: its tokens.
+    times: when each step in time is shown, in seconds: the mean of its first
+      and last frame.
   """
 
   numbers: Sequence[int]
   size: tuple[int, int]
   grid: packing.Grid
+  times: Sequence[float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,14 +58,20 @@ class Videos(several.StoredFiles, patches.Patches):
   Attributes:
     tokens: most tokens of the videos of a row; each is `merge_size ** 2` of the
       S patches.
+    scheme: 'frames' if each frame has a budget of pixels, and whole steps are
+      sampled (Qwen2-VL); 'whole' if the frames of a video share the budget, and
+      are sampled from its first to its last one (Qwen3-VL).
     fps: frames a second that are sampled.
     min_frames: smallest number of sampled frames; of a shorter video all are.
     max_frames: largest number of sampled frames.
-    min_pixels: smallest number of pixels of a frame after the resize.
-    max_pixels: largest number of pixels of a frame after the resize.
-    total_pixels: largest number of pixels of a video, of each
-      `temporal_patch_size` counted once, which its frames share; 0 for none. A
-      frame keeps 1.05 `min_pixels`.
+    min_pixels: smallest number of pixels after the resize, of a frame or of all
+      frames of a video, by the scheme.
+    max_pixels: largest number of pixels, in the same way.
+    total_pixels: of the scheme frames, largest number of pixels of a video, of
+      each `temporal_patch_size` counted once, which its frames share; 0 for
+      none. A frame keeps 1.05 `min_pixels`.
+    frame_pixels: of the scheme whole, largest number of pixels of a frame,
+      which keeps 1.05 `min_pixels`; 0 for none.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
     temporal_patch_size: number of frames in one patch; the last one is repeated
@@ -65,6 +79,10 @@ class Videos(several.StoredFiles, patches.Patches):
     window: side of a window in tokens; 0 for none.
     tokens_per_second: rotary positions of a second; 0 if the steps of a video
       count instead.
+    time_text: text that stands in a conversation before each step, with its
+      time in seconds as Python formats it, such as '<{:.1f} seconds>'; each
+      step then stands for itself (Qwen3-VL). In a turn of the assistant's it is
+      learnt as other words are. '' for none.
     mean: mean of each channel, in 0..1, which is subtracted.
     std: standard deviation of each channel, by which it is divided.
   """
@@ -75,17 +93,22 @@ class Videos(several.StoredFiles, patches.Patches):
   item_word: ClassVar[str] = 'video'
   encoder_settings: ClassVar[tuple[str, ...]] = (
     *patches.Patches.encoder_settings,
+    'scheme',
     'tokens_per_second',
+    'time_text',
   )
 
   tokens: int = 4096
+  scheme: str = 'frames'
   fps: float = 2.0
   min_frames: int = 4
   max_frames: int = 768
   min_pixels: int = 28 * 28 * 128
   max_pixels: int = 28 * 28 * 768
   total_pixels: int = 0
+  frame_pixels: int = 0
   tokens_per_second: float = 0.0
+  time_text: str = ''
 
   def __post_init__(self):
     super().__post_init__()
@@ -99,9 +122,26 @@ class Videos(several.StoredFiles, patches.Patches):
         'is not legal: at least temporal_patch_size='
         f'{self.temporal_patch_size}',
       )
-    for setting in ('total_pixels', 'tokens_per_second'):
+    for setting in ('total_pixels', 'frame_pixels', 'tokens_per_second'):
       if getattr(self, setting) < 0:
         self.refuse(setting, 'is not legal: 0 for none, or more')
+    if self.scheme not in SCHEMES:
+      self.refuse('scheme', f'is unknown; use {SCHEMES}')
+    bound = {'frames': 'frame_pixels', 'whole': 'total_pixels'}[self.scheme]
+    if getattr(self, bound):
+      self.refuse(bound, f'is not of the scheme {self.scheme}; set it to 0')
+    self._check_time_text()
+
+  def _check_time_text(self) -> None:
+    """Refuses a text of times that has none."""
+    try:
+      texts = {self.time_text.format(time) for time in (0.0, 100.0)}
+    except (IndexError, KeyError, ValueError):
+      texts = set()
+    if self.time_text and len(texts) < 2:
+      self.refuse(
+        'time_text', "has no place for a time; write '<{:.1f} seconds>'"
+      )
 
   @property
   def stored_frames(self) -> int:
@@ -126,6 +166,13 @@ class Videos(several.StoredFiles, patches.Patches):
     """
     return [self._plan(value).grid for value in values]
 
+  def list_parts(self, value: Any) -> list[tuple[str, packing.Grid]]:
+    plan = self._plan(value)
+    if not self.time_text:
+      return [('', plan.grid)]
+    step = dataclasses.replace(plan.grid, times=1)
+    return [(self.time_text.format(time), step) for time in plan.times]
+
   @classmethod
   def render(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
     rows, lines = zip(*map(_draw_frames, value[:_DRAWN]), strict=True)
@@ -143,7 +190,7 @@ class Videos(several.StoredFiles, patches.Patches):
   def _plan(self, value: Any) -> Plan:
     if isinstance(value, bytes):
       outline = video_files.read_outline(value)
-      sample = video_files.sample_frames(
+      sample = _SAMPLERS[self.scheme](
         outline,
         self.fps,
         self.min_frames,
@@ -152,26 +199,35 @@ class Videos(several.StoredFiles, patches.Patches):
       )
       height, width = outline.height, outline.width
     else:
-      sample = video_files.Sample(range(len(value)), self.fps)
+      numbers = range(len(value))
+      sample = video_files.Sample(
+        numbers, self.fps, [number / self.fps for number in numbers]
+      )
       is_array = isinstance(value[0], np.ndarray)
       read = np.shape if is_array else image_files.read_size
       height, width = read(value[0])[:2]
     side, interval = self.patch_size * self.merge_size, 1.0
-    most = packing.share_pixels(
-      len(sample.numbers),
-      self.temporal_patch_size,
-      self.min_pixels,
-      self.max_pixels,
-      self.total_pixels,
-    )
-    size = packing.fit_size(height, width, side, self.min_pixels, most)
+    size = self._fit_frames(height, width, len(sample.numbers))
     if self.tokens_per_second:
       interval = self.tokens_per_second * self.temporal_patch_size / sample.rate
-    times = -(-len(sample.numbers) // self.temporal_patch_size)
+    times = video_files.average_times(sample.times, self.temporal_patch_size)
     grid = packing.Grid(
-      times, size[0] // side, size[1] // side, interval, video=True
+      len(times), size[0] // side, size[1] // side, interval, video=True
     )
-    return Plan(sample.numbers, size, grid)
+    return Plan(sample.numbers, size, grid, times)
+
+  def _fit_frames(
+    self, height: int, width: int, number: int
+  ) -> tuple[int, int]:
+    """The size of a number of frames after the resize."""
+    side, step = self.patch_size * self.merge_size, self.temporal_patch_size
+    bounds = (self.min_pixels, self.max_pixels)
+    if self.scheme == 'whole':
+      return packing.fit_frames(
+        height, width, side, number, step, *bounds, self.frame_pixels
+      )
+    most = packing.share_pixels(number, step, *bounds, self.total_pixels)
+    return packing.fit_size(height, width, side, self.min_pixels, most)
 
   def _decode(self, data: Any) -> tuple[np.ndarray, packing.Grid]:
     """The resized frames [F, h, w, 3] of a video, and its grid.

@@ -67,6 +67,28 @@ def test_frames_share_the_pixels_of_a_video():
   assert (grid.rows, grid.columns) == (1, 1)
 
 
+def test_steps_stand_for_themselves_behind_their_times():
+  """Of frames that share one budget of pixels, in a conversation."""
+  whole = {'scheme': 'whole', 'time_text': 'at {:.2f}', 'max_pixels': 300}
+  feature = make(fps=1.5, **whole)
+  data = video_encoding.encode(FRAMES[:11], 3)
+  (grid,) = feature.find_grids([data])  # Frames 0, 2, 5, 8 and 10, twice.
+  assert grid == packing.Grid(3, 2, 2, video=True)
+  step = packing.Grid(1, 2, 2, video=True)
+  assert feature.list_parts(data) == [
+    ('at 0.33', step),
+    ('at 2.17', step),
+    ('at 3.33', step),
+  ]
+  frames = np.stack(video_files.decode(data))
+  example = feature.make_arrays([data], None, flips=False)
+  alike = feature.prepare(frames[[0, 2, 5, 8, 10]])
+  np.testing.assert_equal(example, alike)
+  for budget in ({'max_pixels': 255}, {'frame_pixels': 50}):
+    (grid,) = make(fps=1.5, **{**whole, **budget}).find_grids([data])
+    assert (grid.rows, grid.columns) == (1, 1)
+
+
 def test_what_is_too_short_or_too_much_is_refused(tmp_path):
   path = tmp_path / 'a.mp4'
   path.write_bytes(video_encoding.encode(FRAMES[:1], 4))
