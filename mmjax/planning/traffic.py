@@ -1,5 +1,7 @@
 """Estimates the bytes that a compiled step moves to and from main memory."""
 
+import re
+
 from mmjax.planning import hlo
 
 # Opcodes that move no data, or whose computations are counted instead.
@@ -22,6 +24,9 @@ _FREE = frozenset(
     'iota',
   )
 )
+# Targets of custom calls that only name memory: that of a buffer, or of parts
+# that are beside each other.
+_NAMING = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
 _PARTS = ('dynamic-slice', 'slice', 'gather')
 
 
@@ -54,10 +59,14 @@ def _bytes_moved(program, computation, instruction) -> float:
     return 0.0
   if opcode in ('send', 'recv'):  # Between slices; (data, ..., token).
     return instruction.shapes[0].bytes
+  if opcode == 'custom-call' and _NAMING.search(instruction.attributes):
+    return 0.0
   if opcode in ('copy-start', 'slice-start'):
-    # (destination, source, ...): as much is read as is written.
-    moved = instruction.shapes[0].bytes
-    return moved * sum(shape.in_memory for shape in instruction.shapes[:2])
+    # (destination, source, ...) of a copy, ((source), destination, ...) of a
+    # slice: as much is read as is written.
+    ends = instruction.shapes[:2]
+    moved = min(shape.bytes for shape in ends)
+    return moved * sum(shape.in_memory for shape in ends)
   known = computation.instructions
   if opcode in _PARTS:
     return 2 * _bytes_in_memory(instruction)

@@ -27,6 +27,22 @@ def test_fast_memory_is_free():
   assert count(*lines) == 96
 
 
+def test_a_slice_into_fast_memory_reads_its_part():
+  lines = (
+    f'%s = ((f32[24]{{0}}), f32[8]{FAST}, s32[]{{:S(2)}}) slice-start(%x), '
+    'slice={[0:8]}',
+    f'%d = f32[8]{FAST} slice-done(%s)',
+    f'ROOT %y = f32[8]{FAST} negate(%d)',
+  )
+  assert count(*lines) == 32
+
+
+def test_a_buffer_is_allocated_without_traffic():
+  line = 'ROOT %b = f32[24]{0} custom-call(), custom_call_target='
+  assert count(f'{line}"AllocateBuffer"') == 0
+  assert count(f'{line}"Other"') == 96
+
+
 def test_of_a_program_the_parts_that_are_read_count():
   moved = {
     # Five rounds; the result lies in fast memory, and so does not count.
