@@ -93,7 +93,7 @@ def test_a_token_that_is_written_again_is_penalised_again():
   )
   history = logit_processors.History.after(*prompt, written, jnp.asarray(3))
   # One row may have fewer written tokens than another.
-  history = history.replace(index=jnp.asarray([[3], [2]]))
+  history = history.replace(num_generated=jnp.asarray([[3], [2]]))
   got = allowed.apply(
     jnp.asarray(LOGITS), history, max_new_tokens=3, eos_id=EOS
   )
