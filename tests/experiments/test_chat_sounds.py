@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -13,13 +12,16 @@ import mmjax
 from experiments import chat
 from mmjax import pretrained
 from mmjax.cli import main as cli
-from mmjax.config import settings
+from mmjax.config import overrides, settings
 from mmjax.data import audio, extra_fields, importing
 from mmjax.errors import ConfigError
 from mmjax.runs import init_from, rebuild
 from mmjax.training import runner
+from tests.pretrained import gguf_writing
 
-GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs'
+GOLDEN = ROOT / 'tests/pretrained/golden'
 RATE = 16_000
 
 
@@ -133,29 +135,33 @@ def test_sounds_are_learnt_with_adapters_and_answered_as_published(
 
 
 @pytest.mark.slow
-def test_a_language_model_learns_to_hear(config, data, sounds, tmp_path):
-  """From the encoder of Whisper and a decoder of texts alone."""
-  decoder = shutil.copytree(GOLDEN / 'llama', tmp_path / 'llama')
-  (decoder / 'chat_template.jinja').write_text(
-    '{% for m in messages %}{{ m.role + " " + m.content + "</s>" }}{% endfor %}'
-    '{% if add_generation_prompt %}{{ "assistant " }}{% endif %}'
+def test_a_language_model_learns_to_hear(data, sounds, tmp_path):
+  """By its config, from Whisper's encoder and a Llama of texts in one file."""
+  llama = gguf_writing.make_config('llama')
+  llama['max_position_embeddings'] = 64
+  gguf_writing.write(
+    tmp_path / 'a.gguf',
+    'llama',
+    llama,
+    gguf_writing.make_tensors('llama', llama)[0],
+    lambda writer: writer.add_chat_template(
+      '{% for m in messages %}{{ m.role + m.content + "<|end|>" }}{% endfor %}'
+      '{% if add_generation_prompt %}{{ "assistant" }}{% endif %}'
+    ),
   )
   whisper = GOLDEN / 'whisper'
-  config.init_from = f'audio={whisper},decoder={decoder}'
-  config.data.features.turns.update(length=61, placeholder='square')
-  config.model = {
-    'name': 'interleaved_audio',
-    'placeholders': (9,),  # 'square', which no text has.
-    'audio': {'name': 'audio_transformer', 'merged': 4},
-    'projector': {'name': 'mlp', 'width': 16, 'mlp_dim': 5},
-    'decoder': {'name': 'text', 'cross_attention': False},
-  }
-  config.adapter = {
-    'layers': ('decoder/.*/query$',),
-    'train': ('projector/',),
-    'frozen_dtype': 'float32',
-  }
-  config.optimizer.lr = 0.1
+  config = overrides.load(f'{CONFIGS}/chat_speech.py:runlocal')
+  config.init_from = f'audio={whisper},decoder={tmp_path / "a.gguf"}'
+  config.data.update(
+    name='heard', data_dir=str(data / 'data'), eval_split='', test_split=''
+  )
+  placeholder = '<|user|>'  # Which no text has.
+  config.data.features.turns.update(length=61, placeholder=placeholder)
+  config.data.features.sounds.number = 2
+  config.model.placeholders = (gguf_writing.TOKENS.index(placeholder),)
+  config.model.projector.update(width=llama['hidden_size'], mlp_dim=5)
+  config.adapter.rank = 2
+  config.tasks.chat.max_new_tokens = 4
   runner.run(config, chat.build, tmp_path / 'run')
   run = rebuild.load(tmp_path / 'run')
   feature, spectrogram = run.preprocessor['sounds'], run.module.spectrogram
