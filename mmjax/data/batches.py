@@ -82,14 +82,14 @@ class TrainBatches:
   The sources of a `mixtures.Mixture` are interleaved by their weights; batches
   then have `source_index` [B], the number of each example's source.
   Global batches take consecutive examples of the concatenated shuffled epochs,
-  so a batch may contain examples of two. A host may read only some of its rows.
-  Of n variants, every n batches have each once, in an order that the seed
-  draws, so that the first example of any batch is known:
+  so a batch may contain examples of two. Of n variants, every n batches have
+  each once, in an order that the seed draws, so the first example is known:
 
     batch      0        1    2    3
     examples   0 1 2 3  4 5  6 7  8 9 10 11
 
   Attributes:
+    variants: what a batch uses one of; () if all are alike.
     batch_sizes: numbers of examples B that global batches have.
     epoch_steps: number of steps in an epoch, in which every record is drawn at
       least once; not rounded.
@@ -137,7 +137,7 @@ class TrainBatches:
     _check(source, batch_size, on_error)
     used = variants or (variants_lib.Variant(preprocess),)
     sizes = [one.count_examples(batch_size, multiple) for one in used]
-    self.batch_sizes = tuple(sizes)
+    self.variants, self.batch_sizes = tuple(variants), tuple(sizes)
     self.epoch_steps = mixtures.count_epoch(source) * len(sizes) / sum(sizes)
     self._prefetch = _PrefetchOptions(num_threads, num_workers, prefetch)
     # Grain folds the number of each transformation and the epoch into the seed.

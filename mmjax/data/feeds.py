@@ -18,8 +18,8 @@ from mmjax.data import (
   preprocess,
   sources,
   tokenizers,
+  variants,
 )
-from mmjax.data import variants as variants_lib
 from mmjax.errors import ConfigError, suggest
 
 # Settings in `data` of how training batches are read.
@@ -61,7 +61,6 @@ class Feed:
       has together, as `checks.Checks.find_lacking` finds them.
     sources: names of a mixture's sources, or 'labelled' and 'unlabelled' of a
       category with a `labelled_share`, by `source_index`; else empty.
-    variants: what batches of different shapes can be; empty if all are alike.
   """
 
   preprocessor: preprocess.Preprocessor
@@ -79,7 +78,6 @@ class Feed:
     default_factory=dict
   )
   sources: tuple[str, ...] = ()
-  variants: tuple[variants_lib.Variant, ...] = ()
 
 
 def open_feed(
@@ -101,8 +99,7 @@ def open_feed(
     seed: random seed of order and augmentation.
     needs: keys of the arrays that each task needs.
     built: features by name; None for those of `build_features`.
-    rows: function from a batch's size to the rows that this host reads; None
-      for all.
+    rows: rows that this host reads of a batch of some size; None for all.
     multiple: what divides the size of every training batch.
     alternatives: by task, sets of keys of which an example needs one; None if
       each task needs all of its keys.
@@ -110,27 +107,23 @@ def open_feed(
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
-  if built is None:
-    built = build_features(data, needs)
+  built = build_features(data, needs) if built is None else built
   opened = data_sets.open_all(data)
   train = opened.train
   check_fields(built, train)
   tokenizer = data_sets.open_tokenizer(opened, data, built)
   fitted = preprocess.fit(built, train)
   preprocessor = preprocess.Preprocessor(fitted, tokenizer, train.complete)
-  lacking, notes = {}, ()
-  if not opened.is_synthetic:
-    checked = _make_checks(data, preprocessor, needs, alternatives or {})
-    lacking, notes = _check(data, opened, checked)
+  checked = _make_checks(data, preprocessor, needs, alternatives or {})
+  lacking, notes = _check(data, opened, checked)
   drawn = label_shares.divide(train, fitted)
-  several = variants_lib.list_variants(preprocessor)
   stream = batches.TrainBatches(
     *conversation_packing.pack(drawn, preprocessor, seed),
     batch_size=batch_size,
     seed=seed,
     rows=rows,
     **{name: data[name] for name in _READING},
-    variants=several,
+    variants=variants.list_variants(preprocessor),
     multiple=multiple,
   )
   return Feed(
@@ -145,7 +138,6 @@ def open_feed(
     sections=opened.list_sections(),
     lacking=lacking,
     sources=_list_sources(drawn),
-    variants=several,
   )
 
 
@@ -356,6 +348,8 @@ def _check(
   Returns:
     What the splits of a mixture lack, as in `Feed`; and notes.
   """
+  if opened.is_synthetic:
+    return {}, ()
   settings = {split: opened.name_setting(split) for split in opened.splits}
   others = {settings[split]: rows for split, rows in opened.splits.items()}
   if not data['mixture']:

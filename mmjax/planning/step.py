@@ -85,16 +85,7 @@ def compile_step(
   small = _with_small_batch(config)
   experiment = build(small, program.mesh_of(small))
   train_program = program.build(config, experiment, mesh)
-  # Of batches of different shapes, the largest ones need the most.
-  of_data = max(
-    prepared.list_batch_shapes(
-      config,
-      experiment,
-      mesh,
-      _batch(experiment, config.train.batch_size, mesh),
-    ),
-    key=lambda kind: sum(math.prod(array.shape) for array in kind.values()),
-  )
+  of_data = _find_largest_batch(config, experiment, mesh)
   batch = train_program.find_update_batch(of_data)
   traced = train_program.trace(batch)
   began = time.time()
@@ -145,6 +136,17 @@ def _with_small_batch(config: Any) -> Any:
     out.data.num_threads, out.data.num_workers = 0, 0
     out.mesh.update(data=-1, fsdp=1, tensor=1, sequence=1)
   return out
+
+
+def _find_largest_batch(
+  config: Any, experiment: Experiment, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of the training batch with the most numbers."""
+  batch = _batch(experiment, config.train.batch_size, mesh)
+  return max(
+    prepared.list_batch_shapes(config, experiment, mesh, batch),
+    key=lambda kind: sum(math.prod(array.shape) for array in kind.values()),
+  )
 
 
 def _batch(

@@ -205,7 +205,7 @@ def from_tasks(
     frozen_models=frozen,
     rollout=_make_rollout(built_tasks, model, feed),
     make_inputs=feed.preprocessor.make_inputs,
-    variants=feed.variants,
+    variants=feed.train.variants,
   )
 
 
