@@ -145,7 +145,7 @@ def test_a_language_model_learns_to_hear(data, sounds, tmp_path):
     llama,
     gguf_writing.make_tensors('llama', llama)[0],
     lambda writer: writer.add_chat_template(
-      '{% for m in messages %}{{ m.role + m.content + "<|end|>" }}{% endfor %}'
+      '{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}'
       '{% if add_generation_prompt %}{{ "assistant" }}{% endif %}'
     ),
   )

@@ -35,7 +35,15 @@ KINDS = {
 BYTES = sorted(
   chr(b) for b in (*range(33, 127), *range(161, 173), *range(174, 256))
 ) + [chr(256 + i) for i in range(68)]
-TOKENS = ['<|end|>', *BYTES, 'he', 'Ġhe', '12', '<|user|>', 'hé'[:1] + 'Ã']
+TOKENS = [
+  '<|endoftext|>',
+  *BYTES,
+  'he',
+  'Ġhe',
+  '12',
+  '<|user|>',
+  'hé'[:1] + 'Ã',
+]
 MERGES = ['h e', 'Ġ he', '1 2', 'h Ã']
 
 

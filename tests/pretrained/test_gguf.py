@@ -58,7 +58,7 @@ def test_a_model_is_saved_as_a_folder_with_its_tokenizer(files, tmp_path):
   pretrained.save(model, tmp_path)
   again = pretrained.load(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
-  text = ' he 123<|end|>é'
+  text = ' he 123<|endoftext|>é'
   assert again.tokenize_rows(text) == model.tokenize_rows(text)
   assert again.eos_ids == (0,)
 
@@ -81,7 +81,7 @@ def test_texts_become_tokens_as_the_metadata_says(files, tmp_path):
     pre='gpt-2',
   )
   (ids,) = pretrained.load(tmp_path / 'a.gguf').tokenize_rows('12')
-  assert [gguf_writing.TOKENS[i] for i in ids] == ['<|end|>', '12']
+  assert [gguf_writing.TOKENS[i] for i in ids] == ['<|endoftext|>', '12']
 
 
 def test_pieces_begin_with_a_space_and_fall_back_to_bytes():
@@ -186,5 +186,5 @@ def test_generation_ends_where_the_metadata_says(files):
   model = pretrained.load(files('qwen2')[0])
   assert model.settings('generation_config.json')['eos_token_id'] == 0
   assert json.loads(model.file('tokenizer_config.json'))['eos_token'] == (
-    '<|end|>'
+    '<|endoftext|>'
   )
