@@ -50,11 +50,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.optimizer.update(name='muon', no_muon=('^embed_patches', '^head'))
   config.train = dict(
-    steps=8000,
+    steps=3000,
     batch_size=64,
     ema_decay=0.999,
     log_every=100,
-    eval_every=2000,
+    eval_every=1000,
     checkpoint_every=1000,
   )
   config.eval = dict(batch_size=100, num_examples=500)

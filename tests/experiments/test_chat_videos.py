@@ -141,9 +141,13 @@ def test_videos_are_learnt_with_adapters_and_answered_as_published(
     [image, 'a', {**video, 'video': str(folder / '0.mp4')}, video],
   ):
     messages = [{'role': 'user', 'content': content}]
-    scores = model.choose(messages, options)
-    assert run.choose(messages, options) == pytest.approx(scores, rel=1e-4)
-  assert base.choose(messages, options) != pytest.approx(scores, rel=1e-2)
+    scores = model.score_options(messages, options)
+    assert run.score_options(messages, options) == pytest.approx(
+      scores, rel=1e-4
+    )
+  assert base.score_options(messages, options) != pytest.approx(
+    scores, rel=1e-2
+  )
   capsys.readouterr()
   for name in (workdir, tmp_path / 'out'):
     monkeypatch.setattr('sys.stdin', io.StringIO('cat\n'))
