@@ -26,6 +26,7 @@ from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions, choose_grid, fit_positions
 from mmjax.nn.query_transformer import QueryTransformer
 from mmjax.nn.relative import RelativePositions
+from mmjax.nn.sound_codec import SoundDecoder, SoundEncoder, SoundLayout
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
 from mmjax.nn.vector_quantizers import Codes
 from mmjax.nn.visible import EVERYTHING, Context, Visible
@@ -60,6 +61,9 @@ __all__ = [
   'RelativePositions',
   'Resampler',
   'SharedModulation',
+  'SoundDecoder',
+  'SoundEncoder',
+  'SoundLayout',
   'Stack',
   'TokenEmbedding',
   'Visible',
