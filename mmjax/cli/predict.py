@@ -2,12 +2,9 @@
 
 import argparse
 import functools
-import inspect
 import sys
-from collections.abc import Callable
-from typing import Any
 
-from mmjax.cli import arguments
+from mmjax.cli import arguments, predict_output
 from mmjax.errors import ConfigError, choose
 
 USAGE = """\
@@ -21,11 +18,13 @@ USAGE = """\
   mmjax predict openai-community/gpt2 --text="Once upon a time"
   mmjax predict runs/draw --text="a small red circle in the center" \\
     --output=drawings.png --copies=4
+  mmjax predict facebook/encodec_24khz --sound=call.wav --output=decoded.wav
 
 MODEL is the folder of a run, that of a published model, or a model's name on
 the Hugging Face hub. Published ones caption (BLIP), answer (BLIP, LLaVA,
 Qwen2-VL, PaliGemma), rank texts (CLIP, SigLIP), transcribe (Whisper), classify
-(ViT and others with a classifier) and continue texts (GPT-2, Llama, T5, ...).
+(ViT and others with a classifier), continue texts (GPT-2, Llama, T5, ...), and
+encode and decode sounds (EnCodec).
 """
 
 
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> int:
   arguments.check_model(name)
   input_sets = _list_inputs(args, parser)
   if args.output:
-    arguments.check_image_output(args.output)
+    predict_output.check_path(args.output)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import opened
 
@@ -70,9 +69,11 @@ def main(argv: list[str]) -> int:
       print(f'{values.get("image") or values["sound"]}:')
     for line in use.make_lines(model, values, texts, beam_size):
       print(line)
-  if args.output:
+  if predict_output.is_sound(args.output):
+    predict_output.write_sound(use.play, model, input_sets[0], args.output)
+  elif args.output:
     draw = functools.partial(use.draw, **draw_flags)
-    _draw(draw, model, input_sets, texts, args.output)
+    predict_output.write_images(draw, model, input_sets, texts, args.output)
   return 0
 
 
@@ -115,55 +116,13 @@ def _choose_task(
   use = _find_use(model, flag, name, args.task)
   if use.needs_inputs and not any(input_sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
-  draw_flags = _list_drawing_settings(args, use)
-  if use.needs_output_file and not args.output:
-    raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
-  if args.output and use.draw is None:
-    raise ConfigError(
-      f'--output={args.output}: the task draws nothing; masked images and '
-      'sounds are drawn, and images of texts'
-    )
+  draw_flags = predict_output.list_drawing_settings(args, use)
+  predict_output.check_use(use, name, args.output, input_sets)
   for values in input_sets:
     for field, value in values.items():
       is_new = not getattr(args, field, None)
       _check_input(found.is_run, model, field, value, is_new)
   return use, draw_flags
-
-
-def _list_drawing_settings(args: argparse.Namespace, use) -> dict[str, Any]:
-  """The flags that a task's `draw` gets.
-
-  Raises:
-    ConfigError: if one is set that it has not, or a value is not legal.
-  """
-  flags = ('seed', 'guidance', 'copies')
-  choices = {flag: getattr(args, flag) for flag in flags}
-  choices = {flag: v for flag, v in choices.items() if v is not None}
-  known = inspect.signature(use.draw).parameters if use.draw else ()
-  for flag, value in choices.items():
-    if flag not in known:
-      raise ConfigError(
-        f'--{flag}={value}: the task has no such setting; leave it out'
-      )
-  if choices.get('copies', 1) < 1:
-    raise ConfigError(f'--copies={args.copies} is not legal; use 1 or more')
-  return choices
-
-
-def _draw(
-  draw: Callable[..., list[Any]],
-  model,
-  input_sets: list[dict[str, str]],
-  texts: list[str],
-  output: str,
-) -> None:
-  """Writes a contact sheet of what the model makes of inputs."""
-  from mmjax.data import contact_sheet
-
-  cells = [cell for values in input_sets for cell in draw(model, values, texts)]
-  with arguments.naming(f'--output={output}', 'write'):
-    contact_sheet.render(cells, columns=3).save(output)
-  print(output)
 
 
 def _list_inputs(
@@ -240,7 +199,8 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--output',
     help='file of a contact sheet to write: drawings of texts, or by the task '
-    'masked the original, what is visible and the completed one',
+    'masked the original, what is visible and the completed one; of a sound '
+    'that is encoded and decoded, a .wav file',
   )
   parser.add_argument('--seed', type=int, help='of drawings (default: 0)')
   parser.add_argument(

@@ -20,6 +20,7 @@ from mmjax.pretrained import (
   blip2,
   classifiers,
   dual_encoders,
+  encodec,
   families,
   image_text_models,
   language_models,
@@ -110,6 +111,13 @@ def _list(model: pretrained.Pretrained) -> Iterator[tuple[str, Ability]]:
     yield 'answer', _make('answer a question', 'question', _listen, 'sound')
   elif isinstance(model, speech_recognizers.PublishedSpeechRecognizer):
     yield 'transcribe', _make('transcribe speech', '', _transcribe, 'sound')
+  elif isinstance(model, encodec.Model):
+    yield (
+      'reconstruct',
+      _make(
+        'encode sounds and decode them', '', _reconstruct, 'sound', play=_play
+      ),
+    )
   elif isinstance(model, language_models.PublishedWriter):
     encodes = isinstance(model, text_encoders.PublishedTextEncoder)
     if not encodes or isinstance(model.module, models.TextToText):
@@ -131,6 +139,7 @@ def _make(
   flag: str,
   lines: Callable[..., list[str]],
   needs: str = 'image',
+  **outputs: Callable[..., Any],
 ) -> Ability:
   """An ability; `lines` takes (model, input, texts, settings of writing)."""
 
@@ -151,7 +160,7 @@ def _make(
       settings['max_new_tokens'] = published.max_new_tokens
     return lines(published.model, inputs.get(needs), list(texts), settings)
 
-  use = tasks.PredictUse(flag, make_lines, needs_inputs=bool(needs))
+  use = tasks.PredictUse(flag, make_lines, needs_inputs=bool(needs), **outputs)
   return Ability(ability, use, needs)
 
 
@@ -250,6 +259,31 @@ def _classify(
   del texts, settings
   (found,) = model.classify([value], top=_SHOWN)
   return ['  prob  class', *(f'{p:6.1%}  {label}' for label, p in found)]
+
+
+def _reconstruct(
+  model: Any, sound: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  """How close the reconstruction is, at the largest bandwidth."""
+  del texts, settings
+  bandwidth = max(model.bandwidths)
+  (true,), _ = model.preprocessor([sound])
+  (found,) = model.reconstruct([sound], bandwidth)
+  noise = np.square(true - found).sum() + 1e-10
+  ratio = 10 * np.log10((np.square(true).sum() + 1e-10) / noise)
+  return [
+    f'reconstruction at {bandwidth:g} kbit/s, of '
+    f'{model.count_codebooks(bandwidth)} codebooks: {ratio:.1f} dB '
+    'signal-to-noise ratio'
+  ]
+
+
+def _play(
+  published: Published, inputs: Mapping[str, Any]
+) -> tuple[np.ndarray, int]:
+  model = published.model
+  (found,) = model.reconstruct([inputs['sound']], max(model.bandwidths))
+  return found, model.preprocessor.sample_rate
 
 
 # By what a checkpoint of BLIP was trained for.

@@ -36,6 +36,7 @@ from mmjax.models.parts import (
 from mmjax.models.pixart import PixArt
 from mmjax.models.prior import Prior
 from mmjax.models.sizes import DataSizes, OutputSpec
+from mmjax.models.sound_autoencoder import SoundAutoencoder
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
@@ -69,6 +70,7 @@ __all__ = [
   'OutputSpec',
   'PixArt',
   'Prior',
+  'SoundAutoencoder',
   'SpeechRecognizer',
   'Tables',
   'TextToText',

@@ -158,7 +158,7 @@ class ImageAutoencoder(nn.Module):
     return self.decoder(x)
 
   def encode_tokens(self, images: Array) -> Array:
-    """Token ids [B, h, w] int32 of images [B, H, W, C].
+    """Token ids [B, h, w] int32 of images [B, H, W, C]; of 'rvq' [B, h, w, K].
 
     Raises:
       ConfigError: for a codebook without tokens.
@@ -167,7 +167,7 @@ class ImageAutoencoder(nn.Module):
     return self.codebook.find(self.encode(images))
 
   def decode_tokens(self, ids: Array) -> Array:
-    """Images [B, H, W, C] of token ids [B, h, w].
+    """Images [B, H, W, C] of token ids [B, h, w], or [B, h, w, K].
 
     Raises:
       ConfigError: for a codebook without tokens.
@@ -196,6 +196,18 @@ class ImageAutoencoder(nn.Module):
     """
     self._check_tokens(False)
     return self.decode(latents / self.latent_scale + self.latent_shift)
+
+  def check_single_tokens(self) -> None:
+    """Refuses a codebook with several ids a cell, for models that write one.
+
+    Raises:
+      ConfigError: naming their number.
+    """
+    if self.codebook.depth is not None:
+      raise ConfigError(
+        f'the codebook of the autoencoder gives {self.codebook.depth} ids a '
+        "cell; the model writes one: use one whose name is 'vq', 'fsq' or 'lfq'"
+      )
 
   def _check_tokens(self, wanted: bool) -> None:
     kind = type(self.codebook).__name__

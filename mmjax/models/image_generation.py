@@ -192,6 +192,7 @@ class ImageGenerator(generation.TextGenerator):
         'a decoder with cross-attention writes no images; use one over images '
         'and words, without model.encoder'
       )
+    self.autoencoder.check_single_tokens()
     size = self.autoencoder.codebook.size
     if self.image_codes.size != size:
       raise ConfigError(

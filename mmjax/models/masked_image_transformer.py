@@ -52,6 +52,7 @@ class MaskGit(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
+    self.autoencoder.check_single_tokens()
     initial = nn.with_logical_partitioning(
       nn.initializers.normal(0.02), (None, 'embed')
     )

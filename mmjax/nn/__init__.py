@@ -6,7 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
-from mmjax.nn.codebooks import CODEBOOKS, Codes
+from mmjax.nn.codebooks import CODEBOOKS
 from mmjax.nn.connectors import AveragePool, PixelShuffle, Resampler
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
@@ -26,7 +26,9 @@ from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions, choose_grid, fit_positions
 from mmjax.nn.query_transformer import QueryTransformer
 from mmjax.nn.relative import RelativePositions
+from mmjax.nn.sound_codec import SoundDecoder, SoundEncoder, SoundLayout
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
+from mmjax.nn.vector_quantizers import Codes
 from mmjax.nn.visible import EVERYTHING, Context, Visible
 
 __all__ = [
@@ -59,6 +61,9 @@ __all__ = [
   'RelativePositions',
   'Resampler',
   'SharedModulation',
+  'SoundDecoder',
+  'SoundEncoder',
+  'SoundLayout',
   'Stack',
   'TokenEmbedding',
   'Visible',

@@ -1,162 +1,21 @@
 """Codebooks: from the feature maps of an autoencoder to tokens and back.
 
 All have `channels`, of the values that are decoded; `inputs`, the channels that
-they read; and `size`, the number of codes V.
+they read; `size`, the number of codes V; and `depth`, the number of ids of a
+cell, along a last axis of the ids, or None for one id without such an axis.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax import ops
-from mmjax.errors import ConfigError, check_choice
+from mmjax.errors import ConfigError
+from mmjax.nn import vector_quantizers
 from mmjax.types import Array, FieldInfo, Size
-
-Weight = Annotated[float, FieldInfo(minimum=0, training_only=True)]
-Decay = Annotated[float, FieldInfo(minimum=0, below=1, training_only=True)]
-_UPDATES = ('ema', 'gradient')
-
-
-class Codes(NamedTuple):
-  """A feature map as codes.
-
-  Attributes:
-    values: [B, h, w, C] what is decoded; the gradient goes straight through.
-    ids: [B, h, w] int32; None where values are not of a finite set.
-    loss: [B] float32, the codebook's own loss, times its weight.
-    moves: by path of a parameter, what training adds to it beside gradients,
-      a mean over the examples.
-  """
-
-  values: Array
-  ids: Array | None
-  loss: Array
-  moves: dict[str, Array]
-
-
-class VectorQuantizer(nn.Module):
-  """The nearest of V learned vectors (van den Oord et al. 2017).
-
-  With update='ema' the vectors are moving averages of what is mapped to them
-  (appendix A.1): `sums` / `counts`, of which `counts` are frequencies. A vector
-  whose frequency is below `revive` / V becomes a random input, as all of them
-  do at the first step. Over devices or micro-batches it becomes their mean.
-  With 'gradient' the loss draws the vectors to what is mapped to them.
-
-  Attributes:
-    size: number of vectors V.
-    channels: number of channels C.
-    update: 'ema' or 'gradient'.
-    decay: decay of the moving averages.
-    commitment: weight of the distance from inputs to their vectors.
-    revive: fraction of a uniform frequency below which a vector is replaced; 0
-      for never, but for the first step.
-    unit_lookup: whether `lookup` gives vectors of length 1 (Janus), though the
-      nearest is searched with their own length.
-    dtype: dtype of the values.
-  """
-
-  size: Size
-  channels: Size
-  update: str = 'ema'
-  decay: Decay = 0.99
-  commitment: Weight = 0.25
-  revive: Weight = 0.1
-  unit_lookup: bool = False
-  dtype: Any = jnp.float32
-
-  @property
-  def inputs(self) -> int:
-    """Number of channels that it reads."""
-    return self.channels
-
-  def setup(self):
-    check_choice(self.update, _UPDATES, 'codebook.update')
-    table = (self.size, self.channels)
-    named = lambda init: nn.with_logical_partitioning(init, (None, None))
-    if self.update == 'gradient':
-      init = nn.initializers.uniform(2 / self.size)
-      self.embedding = self.param(
-        'embedding', named(lambda *a: init(*a) - 1 / self.size), table
-      )
-    else:
-      counts = nn.with_logical_partitioning(nn.initializers.zeros, (None,))
-      self.counts = self.param('counts', counts, (self.size,))
-      self.sums = self.param('sums', named(nn.initializers.normal(1.0)), table)
-
-  def vectors(self) -> Array:
-    """The vectors [V, C] float32; those of the first step are random."""
-    if self.update == 'gradient':
-      return self.embedding
-    counts = jax.lax.stop_gradient(self.counts)[:, None]
-    sums = jax.lax.stop_gradient(self.sums)
-    return jnp.where(counts > 0, sums / jnp.maximum(counts, 1e-9), sums)
-
-  def find(self, inputs: Array) -> Array:
-    """Ids [B, h, w] of the nearest vectors of inputs [B, h, w, C]."""
-    vectors, x = self.vectors(), inputs.astype(jnp.float32)
-    products = jnp.einsum('bhwc,vc->bhwv', x, vectors)
-    squares = _along_last(jnp.square(vectors).sum(axis=-1), 4)
-    return jnp.argmin(squares - 2 * products, axis=-1).astype(jnp.int32)
-
-  def lookup(self, ids: Array) -> Array:
-    """Vectors [..., C] of ids [...], to be decoded."""
-    found = self.vectors()[ids]
-    return ops.unit_norm(found) if self.unit_lookup else found
-
-  def __call__(
-    self, inputs: Array, mask: Array, rng: Array | None = None
-  ) -> Codes:
-    """Quantizes a feature map.
-
-    Args:
-      inputs: [B, h, w, C].
-      mask: [B], False for examples that train nothing.
-      rng: key of the inputs that replace vectors; None outside of training.
-    """
-    x = inputs.astype(jnp.float32)
-    ids = self.find(jax.lax.stop_gradient(x))
-    nearest = self.vectors()[ids]
-    distance = lambda a, b: jnp.square(a - b).mean(axis=(1, 2, 3))
-    loss = self.commitment * distance(x, jax.lax.stop_gradient(nearest))
-    if self.update == 'gradient':
-      loss += distance(jax.lax.stop_gradient(x), nearest)
-    values = _straight_through(x, self.lookup(ids))
-    moves = {}
-    if rng is not None and self.update == 'ema':
-      moves = self._move(jax.lax.stop_gradient(x), ids, mask, rng)
-    return Codes(values.astype(self.dtype), ids, loss, moves)
-
-  def _move(
-    self, x: Array, ids: Array, mask: Array, rng: Array
-  ) -> dict[str, Array]:
-    cells = ids.shape[1] * ids.shape[2]
-    one_hot = jax.nn.one_hot(ids, self.size) * mask[:, None, None, None]
-    number = jnp.maximum(mask.sum(), 1) * cells
-    counts = one_hot.sum(axis=(0, 1, 2)) / number
-    sums = jnp.einsum('bhwv,bhwc->vc', one_hot, x) / number
-    rate = 1 - self.decay
-    flat = ops.zero_masked(x, mask).reshape(-1, self.channels)
-    logits = jnp.where(jnp.repeat(mask, cells), 0.0, -1e9)
-    chosen = jax.random.categorical(rng, logits, shape=(self.size,))
-    uniform = 1 / self.size
-    # The first step has no frequencies, so all vectors are replaced.
-    dead = (self.counts == 0) | (self.counts < self.revive * uniform)
-    path = '/'.join(self.path)
-    return {
-      f'{path}/counts': jnp.where(
-        dead, uniform - self.counts, rate * (counts - self.counts)
-      ),
-      f'{path}/sums': jnp.where(
-        dead[:, None],
-        uniform * flat[chosen] - self.sums,
-        rate * (sums - self.sums),
-      ),
-    }
 
 
 class FiniteScalar(nn.Module):
@@ -172,6 +31,7 @@ class FiniteScalar(nn.Module):
 
   levels: Sequence[int] = (8, 5, 5, 5)
   dtype: Any = jnp.float32
+  depth = None
 
   @property
   def channels(self) -> int:
@@ -196,19 +56,25 @@ class FiniteScalar(nn.Module):
 
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
-  ) -> Codes:
+  ) -> vector_quantizers.Codes:
     """Quantizes a feature map; see `VectorQuantizer`."""
     del mask, rng
     x = inputs.astype(jnp.float32)
-    levels = _along_last(jnp.asarray(self.levels, jnp.float32), x.ndim)
+    levels = vector_quantizers.along_last(
+      jnp.asarray(self.levels, jnp.float32), x.ndim
+    )
     half = (levels - 1) * (1 + 1e-3) / 2
     offset = jnp.where(levels % 2 == 0, 0.5, 0.0)
     bounded = jnp.tanh(x + jnp.arctanh(offset / half)) * half - offset
     rounded = jnp.round(bounded)
     places = rounded.astype(jnp.int32) + self._halves(x.ndim)
     ids = (places * self._basis(x.ndim)).sum(axis=-1)
-    values = _straight_through(bounded, rounded) / self._halves(x.ndim)
-    return Codes(values.astype(self.dtype), ids, jnp.zeros(len(x)), {})
+    values = vector_quantizers.straight_through(
+      bounded, rounded
+    ) / self._halves(x.ndim)
+    return vector_quantizers.Codes(
+      values.astype(self.dtype), ids, jnp.zeros(len(x)), {}
+    )
 
   def find(self, inputs: Array) -> Array:
     """Ids [B, h, w] of inputs [B, h, w, C]."""
@@ -217,17 +83,17 @@ class FiniteScalar(nn.Module):
   def lookup(self, ids: Array) -> Array:
     """Values [..., C] in -1..1 of ids [...]."""
     rank = ids.ndim + 1
-    levels = _along_last(jnp.asarray(self.levels), rank)
+    levels = vector_quantizers.along_last(jnp.asarray(self.levels), rank)
     places = ids[..., None] // self._basis(rank) % levels
     return (places - self._halves(rank)) / self._halves(rank)
 
   def _halves(self, rank: int) -> Array:
-    return _along_last(jnp.asarray(self.levels) // 2, rank)
+    return vector_quantizers.along_last(jnp.asarray(self.levels) // 2, rank)
 
   def _basis(self, rank: int) -> Array:
     """What each channel's level counts in an id, the first one least."""
     steps = [math.prod(self.levels[:i]) for i in range(len(self.levels))]
-    return _along_last(jnp.asarray(steps), rank)
+    return vector_quantizers.along_last(jnp.asarray(steps), rank)
 
 
 class LookupFree(nn.Module):
@@ -247,10 +113,11 @@ class LookupFree(nn.Module):
   """
 
   channels: Size = 10
-  commitment: Weight = 0.25
-  entropy: Weight = 0.1
+  commitment: vector_quantizers.Weight = 0.25
+  entropy: vector_quantizers.Weight = 0.1
   sharpness: Annotated[float, FieldInfo(above=0, training_only=True)] = 4.0
   dtype: Any = jnp.float32
+  depth = None
 
   @property
   def inputs(self) -> int:
@@ -271,7 +138,7 @@ class LookupFree(nn.Module):
 
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
-  ) -> Codes:
+  ) -> vector_quantizers.Codes:
     """Quantizes a feature map; see `VectorQuantizer`."""
     del rng
     x = inputs.astype(jnp.float32)
@@ -284,18 +151,20 @@ class LookupFree(nn.Module):
     mean = jnp.where(kept, jax.nn.sigmoid(logits), 0).sum(axis=(0, 1, 2))
     whole = _bit_entropy(mean / number).sum()
     loss += self.entropy * (own.mean(axis=(1, 2)) - whole)
-    values = _straight_through(x, signs).astype(self.dtype)
-    return Codes(values, self.find(x), loss, {})
+    values = vector_quantizers.straight_through(x, signs).astype(self.dtype)
+    return vector_quantizers.Codes(values, self.find(x), loss, {})
 
   def find(self, inputs: Array) -> Array:
     """Ids [B, h, w] of inputs [B, h, w, C]; the first channel counts least."""
     bits = (inputs > 0).astype(jnp.int32)
-    places = _along_last(jnp.arange(self.channels), bits.ndim)
+    places = vector_quantizers.along_last(jnp.arange(self.channels), bits.ndim)
     return (bits << places).sum(axis=-1)
 
   def lookup(self, ids: Array) -> Array:
     """Values [..., C], -1 or 1, of ids [...]."""
-    places = _along_last(jnp.arange(self.channels), ids.ndim + 1)
+    places = vector_quantizers.along_last(
+      jnp.arange(self.channels), ids.ndim + 1
+    )
     bits = (ids[..., None] >> places) & 1
     return 2.0 * bits - 1.0
 
@@ -313,9 +182,10 @@ class Gaussian(nn.Module):
   """
 
   channels: Size = 4
-  divergence: Weight = 1e-3
+  divergence: vector_quantizers.Weight = 1e-3
   dtype: Any = jnp.float32
   size = 0
+  depth = None
 
   @property
   def inputs(self) -> int:
@@ -324,7 +194,7 @@ class Gaussian(nn.Module):
 
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
-  ) -> Codes:
+  ) -> vector_quantizers.Codes:
     """Draws from the distributions; their means without `rng`."""
     del mask
     mean, log_variance = jnp.split(inputs.astype(jnp.float32), 2, axis=-1)
@@ -335,17 +205,7 @@ class Gaussian(nn.Module):
       noise = jax.random.normal(rng, mean.shape)
       values = mean + jnp.exp(0.5 * log_variance) * noise
     loss = self.divergence * 0.5 * terms.mean(axis=(1, 2, 3))
-    return Codes(values.astype(self.dtype), None, loss, {})
-
-
-def _straight_through(x: Array, quantized: Array) -> Array:
-  """`quantized`, with the gradient of x (Bengio et al. 2013)."""
-  return x + jax.lax.stop_gradient(quantized - x)
-
-
-def _along_last(x: Array, rank: int) -> Array:
-  """A vector as an array of a rank, along its last axis."""
-  return x.reshape((1,) * (rank - 1) + (-1,))
+    return vector_quantizers.Codes(values.astype(self.dtype), None, loss, {})
 
 
 def _bit_entropy(probability: Array) -> Array:
@@ -355,7 +215,8 @@ def _bit_entropy(probability: Array) -> Array:
 
 
 CODEBOOKS = {
-  'vq': VectorQuantizer,
+  'vq': vector_quantizers.VectorQuantizer,
+  'rvq': vector_quantizers.ResidualQuantizer,
   'fsq': FiniteScalar,
   'lfq': LookupFree,
   'gaussian': Gaussian,

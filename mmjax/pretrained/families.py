@@ -19,6 +19,7 @@ FAMILIES = {
   'clip_vision_model': 'single_towers:CLIP_IMAGES',
   'dinov2': 'dinov2:FAMILY',
   'dinov2_with_registers': 'dinov2:FAMILY',
+  'encodec': 'encodec:FAMILY',
   'gemma2': 'gemma2:FAMILY',
   'gemma3': 'gemma3:FAMILY',
   'gemma3_text': 'gemma3_text:FAMILY',

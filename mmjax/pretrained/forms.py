@@ -152,6 +152,26 @@ class Lead:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trail:
+  """Theirs has further axes, of length 1, at the end.
+
+  Attributes:
+    number: number of these axes.
+  """
+
+  number: int
+
+  def theirs(self, shape):
+    return (*shape, *(1,) * self.number)
+
+  def load(self, array, shape):
+    return array.reshape(shape)
+
+  def save(self, array):
+    return array.reshape(self.theirs(array.shape))
+
+
+@dataclasses.dataclass(frozen=True)
 class Part:
   """One of several parameters that are stored in one tensor, along one axis.
 

@@ -57,6 +57,19 @@ AST_SECTION = sections.Section(
   },
   irrelevant=('processor_class', 'return_attention_mask'),
 )
+# The sampling rate is also in config.json, which decides.
+ENCODEC_SECTION = sections.Section(
+  read=('sampling_rate',),
+  only={
+    'chunk_length_s': None,
+    'feature_extractor_type': 'EncodecFeatureExtractor',
+    'feature_size': 1,
+    'overlap': None,
+    'padding_side': 'right',
+    'padding_value': 0.0,
+  },
+  irrelevant=('processor_class', 'return_attention_mask'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,6 +240,65 @@ class FbankPreprocessor:
       return (banks - self.mean) / self.scale
 
     return jax.jit(compute)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplePreprocessor:
+  """Reads sounds as the samples themselves.
+
+  Attributes:
+    sample_rate: samples per second.
+  """
+
+  sample_rate: int
+
+  @classmethod
+  def from_config(
+    cls,
+    config: Mapping[str, Any],
+    sample_rate: int,
+    file: str = preprocess.FILE,
+  ) -> 'SamplePreprocessor':
+    """Reads a preprocessor_config.json.
+
+    Args:
+      config: contents of the file.
+      sample_rate: that of config.json, which the file has to have.
+      file: name of the file, for errors.
+
+    Raises:
+      ConfigError: for a setting that mmjax does not support.
+    """
+    sections.check_file(config, ENCODEC_SECTION, file)
+    found = config.get('sampling_rate', sample_rate)
+    if found != sample_rate:
+      raise ConfigError(
+        f'{file}: sampling_rate is {found}, but that of config.json is '
+        f'{sample_rate}; take both files from one model'
+      )
+    return cls(sample_rate)
+
+  def __call__(self, sounds: Sequence[Any]) -> tuple[np.ndarray, list[int]]:
+    """Reads sounds to samples [B, N] float32, and the length of each.
+
+    Args:
+      sounds: paths of .wav files of any rate, or floats [N] in -1..1 at
+        `sample_rate`; shorter ones are padded with silence at the end.
+
+    Raises:
+      ConfigError: if one is neither, or has no samples.
+    """
+    rows = [_read_samples(sound, self.sample_rate) for sound in sounds]
+    lengths = [len(row) for row in rows]
+    if min(lengths, default=0) == 0:
+      raise ConfigError(
+        'a sound has no samples, or there is none; give at least one, with '
+        'samples'
+      )
+    samples = np.zeros((len(rows), max(lengths)), np.float32)
+    for row, filled in zip(rows, samples, strict=True):
+      filled[: len(row)] = row
+    return samples, lengths
 
 
 def _read_samples(sound: Any, sample_rate: int) -> np.ndarray:

@@ -54,6 +54,7 @@ _FILES = {
     'LLaVA-OneVision': llava_onevision.PREPROCESS,
     'Whisper': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
+    'EnCodec': preprocess_audio.ENCODEC_SECTION,
   },
   'processor_config.json': {
     'besides the parts, which are as above': processors.SECTION,

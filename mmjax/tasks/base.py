@@ -19,7 +19,6 @@ Weight = Annotated[float, FieldInfo(minimum=0, below=math.inf)]
 # Flags of `mmjax predict` that ask for a task; '' for inputs alone.
 FLAGS = ('', 'text', 'question')
 
-
 _TaskType = TypeVar('_TaskType')
 
 
@@ -168,16 +167,16 @@ class PredictUse:
   """How `mmjax predict` uses a task: the flag that asks for it, what it prints.
 
   Attributes:
-    flag: the flag that asks for it, 'text' or 'question'; '' for inputs
-      without either.
+    flag: 'text' or 'question', which asks for it; '' for inputs without either.
     make_lines: makes the lines to print about one set of inputs.
     feature: feature that reads the flag's texts; '' for no texts.
     needs_inputs: whether there must be an input; False where texts are enough.
     draw: (trained model, one value by feature, texts) -> cards of a contact
       sheet, for `--output`; None for a task that draws nothing. Those of the
       flags --seed, --guidance and --copies that it has as keywords can be set.
-    needs_output_file: whether the task only draws, so that `--output` must be
-      set.
+    needs_output_file: whether the task only draws; then `--output` must be set.
+    play: (trained model, one value by feature) -> (samples [N], rate) of a .wav
+      file, for `--output`; None for a task that makes no sound.
   """
 
   flag: str
@@ -186,6 +185,7 @@ class PredictUse:
   needs_inputs: bool = True
   draw: Callable[..., list[contact_sheet.Cell]] | None = None
   needs_output_file: bool = False
+  play: Callable[..., tuple[Array, int]] | None = None
 
   def __post_init__(self):
     if self.flag not in FLAGS:

@@ -35,7 +35,7 @@ def reconstruct(run: base.TrainedModel, images: Any) -> np.ndarray:
 
 
 def encode_tokens(run: base.TrainedModel, images: Any) -> np.ndarray:
-  """Token ids, int32 [N, h, w], of images.
+  """Token ids, int32 [N, h, w], of images; [N, h, w, K] of 'rvq'.
 
   Args:
     run: the trained model.
@@ -52,18 +52,23 @@ def decode_tokens(run: base.TrainedModel, ids: Any) -> np.ndarray:
 
   Args:
     run: the trained model.
-    ids: whole numbers [N, h, w].
+    ids: whole numbers [N, h, w], or [N, h, w, K] of K codebooks of 'rvq' or
+      the first of them.
 
   Raises:
     ConfigError: for an id that is not one of the codebook's, an array of
       another rank, or a model with latents instead of tokens.
   """
   ids, size = np.asarray(ids), run.module.codebook.size
-  if ids.ndim != 3:
+  depth = run.module.codebook.depth
+  legal = [()] if depth is None else [(k,) for k in range(1, depth + 1)]
+  if ids.ndim < 3 or ids.shape[3:] not in legal:
+    more = '' if depth is None else f', 1 to {depth} codebooks'
     raise ConfigError(
-      f'ids are whole numbers [N, rows, columns], not of shape {ids.shape}'
+      f'ids are whole numbers [N, rows, columns{more}], not of shape '
+      f'{ids.shape}'
     )
-  wrong = ids[(ids < 0) | (ids >= size)] if size else ids[:0, 0, 0]
+  wrong = ids[(ids < 0) | (ids >= size)] if size else ids[:0].ravel()
   if wrong.size:
     raise ConfigError(
       f'the id {wrong[0]} is not one of the {size} of the codebook, from 0'
@@ -160,8 +165,8 @@ def _both(
 class Reconstruct(base.Task):
   """The model encodes images to a map of tokens or latents, and decodes them.
 
-  It needs no labels. With the codebooks 'vq', 'fsq' and 'lfq' of the model
-  'autoencoder' images become tokens, with 'gaussian' latents.
+  It needs no labels. With the codebooks 'vq', 'rvq', 'fsq' and 'lfq' of the
+  model 'autoencoder' images become tokens, with 'gaussian' latents.
 
   Attributes:
     feature: feature of the kind image.

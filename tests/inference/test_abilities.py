@@ -59,6 +59,12 @@ def test_a_family_does_what_it_can(
     ('clip --text=cat', 'the task needs an input; add --image=FILE'),
     ('clip --sound=a.wav --text=cat', 'sound=a.wav: the model reads image'),
     ('vit --image=a.png --output=o.png', 'the task draws nothing; masked'),
+    ('vit --image=a.png --output=o.wav', 'the task makes no sound'),
+    ('encodec --sound=a.wav --output=o.png', 'use --output=FILE.wav'),
+    (
+      'encodec --sound=a.wav --sound=a.wav --output=o.wav',
+      'holds one sound, but there are 2',
+    ),
     ('bert --text=cat', 'it can encode, with `mmjax embed`'),
     ('whisper --sound=a.wav --beam_size=2', 'speech is transcribed greedily'),
     ('gpt2 --question=cat', "the model's folder has no chat template"),
@@ -69,6 +75,19 @@ def test_refused(command, message, folder, monkeypatch, capsys):
   name, *flags = command.split()
   assert main.main(['predict', str(GOLDEN / name), *flags]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_sound_is_decoded_to_a_file(folder, tmp_path, capsys):
+  sound, output = str(folder / 'a.wav'), tmp_path / 'o.wav'
+  flags = [f'--sound={sound}', f'--output={output}']
+  assert main.main(['predict', str(GOLDEN / 'encodec'), *flags]) == 0
+  first, last = capsys.readouterr().out.splitlines()
+  assert first.startswith('reconstruction at 1.2 kbit/s, of 3 codebooks: ')
+  assert last == str(output)
+  (want,) = pretrained.load(GOLDEN / 'encodec').reconstruct(sound, 1.2)
+  samples, rate = audio.decode(output.read_bytes())
+  assert rate == 600
+  np.testing.assert_allclose(samples, np.clip(want, -1, 1), rtol=0, atol=1e-4)
 
 
 def test_a_question_is_written_by_the_template_of_the_folder(

@@ -260,6 +260,51 @@ def qwen2_audio() -> None:
     path.chmod(0o644)
 
 
+def encodec() -> None:
+  """An EnCodec of 3 codebooks of 16, with 100 steps a second."""
+  folder = GOLDEN / 'encodec'
+  config = transformers.EncodecConfig(
+    target_bandwidths=[0.4, 1.2],
+    sampling_rate=600,
+    num_filters=2,
+    hidden_size=5,
+    upsampling_ratios=[3, 2],
+    num_lstm_layers=1,
+    codebook_size=16,
+  )
+  torch.manual_seed(0)
+  model = transformers.EncodecModel(config).eval()
+  with torch.no_grad():
+    for parameter in model.parameters():
+      parameter.copy_(torch.randn(parameter.shape))
+    for name, buffer in model.named_buffers():
+      if 'codebook' in name:
+        buffer.copy_(torch.randn(buffer.shape))
+  extractor = transformers.EncodecFeatureExtractor(sampling_rate=600)
+  shutil.rmtree(folder, ignore_errors=True)
+  model.save_pretrained(folder)
+  extractor.save_pretrained(folder)
+  first, second = (sound[:300] for sound in _sounds())
+  second = second[:77]
+  inputs = extractor(
+    [sound / np.float32(32768) for sound in (first, second)],
+    sampling_rate=600,
+    return_tensors='pt',
+  )
+  with torch.no_grad():
+    ids = model.encode(**inputs, bandwidth=1.2).audio_codes
+    decoded = model.decode(ids, [None]).audio_values[:, 0]
+  np.savez_compressed(
+    folder / 'expected.npz',
+    first=first,
+    second=second,
+    ids=ids[0].numpy(),
+    decoded=decoded.numpy(),
+  )
+  for path in folder.iterdir():
+    path.chmod(0o644)
+
+
 def _sounds() -> list[np.ndarray]:
   """Noise of 16 bits, as a .wav file holds it."""
   rng = np.random.default_rng(0)
@@ -283,3 +328,4 @@ if __name__ == '__main__':
   whisper()
   audio_spectrogram_transformer()
   qwen2_audio()
+  encodec()

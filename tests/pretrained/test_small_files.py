@@ -1,6 +1,7 @@
 """Small files that are broken, or hold what they should not, are named."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -116,6 +117,9 @@ PREPARES = {
   'audio_spectrogram_transformer': (
     preprocess_audio.FbankPreprocessor.from_config
   ),
+  'encodec': functools.partial(
+    preprocess_audio.SamplePreprocessor.from_config, sample_rate=600
+  ),
 }
 
 
@@ -139,6 +143,7 @@ def test_a_key_that_nothing_reads_is_named(name):
     ('whisper', 'padding_side', 'left'),
     ('whisper', 'dither', 0.1),
     ('audio_spectrogram_transformer', 'feature_size', 2),
+    ('encodec', 'chunk_length_s', 1.0),
   ],
 )
 def test_what_no_input_is_prepared_by_is_refused(name, key, value):

@@ -13,6 +13,7 @@ import pytest
 from mmjax import evaluators, models, tasks
 from mmjax.data import preprocess, shapes_drawing
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 
 CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
 CODEC |= {'multipliers': (1,), 'patch_size': 4, 'middle_attention': False}
@@ -68,7 +69,7 @@ def make_run(codebook):
     module=module,
     preprocessor=preprocessor,
     prepare=preprocessor.prepare,
-    apply=lambda make, batch, **settings: make(module, **settings)(
+    predict=lambda make, batch, **settings: make(module, **settings)(
       made['params'], batch
     ),
   )
@@ -92,6 +93,33 @@ def test_a_run_gives_tokens_and_takes_them_back():
     METHODS['decode_tokens'](run, ids[0])
   with pytest.raises(ConfigError, match='has tokens; use encode_tokens'):
     METHODS['encode_latents'](run, IMAGES)
+
+
+def test_a_run_of_several_codebooks_takes_the_first_alone():
+  settings = {'name': 'rvq', 'size': 7, 'channels': 3, 'depth': 2}
+  run = make_run(settings)
+  ids = METHODS['encode_tokens'](run, IMAGES[:1])
+  assert ids.shape == (1, 3, 3, 2)
+  whole = METHODS['reconstruct'](run, IMAGES[0]).astype(int)
+  decoded = METHODS['decode_tokens'](run, ids).astype(int)
+  np.testing.assert_allclose(decoded, whole, atol=1)  # Of rounding.
+  first = METHODS['decode_tokens'](run, ids[..., :1])
+  assert first.shape == whole.shape and np.any(first != decoded)
+  for wrong in (ids[..., 0], np.zeros((1, 3, 3, 3), int)):
+    with pytest.raises(ConfigError, match='columns, 1 to 2 codebooks], not of'):
+      METHODS['decode_tokens'](run, wrong)
+  with pytest.raises(ConfigError, match='gives 2 ids a cell; the model writes'):
+    run.module.check_single_tokens()
+  # All that training moves beside gradients are parameters.
+  batch = {'image': jnp.zeros((1, 12, 12, 3))}
+  codes, params = jax.eval_shape(
+    lambda key: run.module.init_with_output(
+      key, batch, key, train=True, method='reconstruct'
+    ),
+    jax.random.key(0),
+  )
+  paths = tree_paths.flatten(nn.meta.unbox(params['params']))
+  assert set(codes.codes.moves) == {p for p in paths if 'codebook' in p}
 
 
 def test_a_run_of_latents_has_no_tokens():
