@@ -92,7 +92,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   vision = qwen_vl.vision_section(config, VISION)
-  tied = qwen_vl.is_tied(config)
+  tied = qwen_vl.read_text(config)['tie_word_embeddings']
   return qwen_vl.rules(vision, MLP, tied=tied, norm_bias=False)
 
 

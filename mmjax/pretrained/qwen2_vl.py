@@ -56,7 +56,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   vision = qwen_vl.vision_section(config, _VISION)
   mlp = {'up': 'fc1', 'down': 'fc2'}
-  tied = qwen_vl.is_tied(config)
+  tied = qwen_vl.read_text(config)['tie_word_embeddings']
   return qwen_vl.rules(vision, mlp, tied=tied, norm_bias=True)
 
 

@@ -98,9 +98,9 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
   image, and the same with `<|video_pad|>` for a video: a
   `mmjax.data.video_files.VideoFile`, or an array of its sampled frames [F, H,
-  W, 3]. These are tokens of the model's tokenizer; config.json says
-  which ids images and videos replace (`image_token_id`, `video_token_id`).
-  `chat` adds the words of the chat template, such as `<|im_start|>user`.
+  W, 3]. These are tokens of the model's tokenizer; config.json says which ids
+  images and videos replace (`image_token_id`, `video_token_id`). `chat` adds
+  the words of the chat template, such as `<|im_start|>user`.
 
   Attributes:
     video_class: class of the preprocessor of videos.
@@ -288,9 +288,10 @@ def model(
 ) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes, around a vision encoder."""
   ids = configs.section(config, '', _IDS)
+  section = config.get('text_config') or config
   return models.InterleavedVisionLanguage(
     vision=vision,
-    decoder=decoder(_text(config), config.get('text_config') or config, dtype),
+    decoder=decoder(read_text(config), section, dtype),
     placeholders=(ids['image_token_id'], ids['video_token_id']),
   )
 
@@ -391,12 +392,8 @@ def vision_section(
   return configs.section(config, 'vision_config', defaults)
 
 
-def is_tied(config: Mapping[str, Any]) -> bool:
-  """Whether word vectors are the output matrix too."""
-  return _text(config)['tie_word_embeddings']
-
-
-def _text(config: Mapping[str, Any]) -> dict[str, Any]:
+def read_text(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Reads the fields of the decoder, which may be at the top level."""
   text = dict(config.get('text_config') or config)
   if config.get('tie_word_embeddings'):
     text['tie_word_embeddings'] = True
