@@ -44,7 +44,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       turns=dict(
         kind='turns',
         sound='sounds',
-        placeholder='<empty_output>',  # A token of SmolLM2 without use here.
+        sound_placeholder='<empty_output>',  # Without use in SmolLM2.
         length=512,  # 375 of a sound of 30 seconds.
       ),
       sounds=dict(kind='sounds', number=1),

@@ -4,7 +4,7 @@ Shape letters are those of `mmjax.types`. A new encoder is a file of its own,
 and here its import and its row of `ENCODERS`.
 """
 
-from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.audio import AudioTransformer
 from mmjax.encoders.audio_convnet import AudioConvNet
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
@@ -23,6 +23,7 @@ from mmjax.encoders.pointnet import PointNet
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.set_transformer import SetTransformer
+from mmjax.encoders.spectrogram_patches import SpectrogramTransformer
 from mmjax.encoders.table_mlp import TableMlp
 from mmjax.encoders.table_transformer import TableTransformer
 from mmjax.encoders.temporal_convnet import TemporalConvNet

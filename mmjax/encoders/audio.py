@@ -1,9 +1,9 @@
-"""Transformers of spectrograms."""
+"""A transformer of the frames of a spectrogram."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,19 @@ class AudioTransformer(tower.Tower):
 
   The encoder of Whisper (Radford et al. 2022, section 2.2) with
   `positions='fixed'`; that of Qwen2-Audio (Chu et al. 2024, section 2) with
-  `merged=2` and `convolves_padding` besides.
+  `merged=2` and `convolves_padding` besides; that of Qwen2.5-Omni (Xu et al.
+  2025, section 2.2) with `merged=2` and `chunk`.
 
   Attributes:
     width: number of features D.
     depth: number of blocks.
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
-    max_length: most tokens, the size of a position table.
+    max_length: most tokens, of a chunk where there are, the size of a position
+      table.
+    chunk: how many frames are encoded by themselves, with positions of their
+      own, before tokens are merged: neither convolutions nor attention reach
+      over their ends; 0 for all.
     strides: of the convolutions, one after the other, each over 3 frames; their
       product is how many frames a token stands for.
     positions: 'learned', 'sincos', 'fixed' (a table among the parameters that
@@ -55,6 +60,7 @@ class AudioTransformer(tower.Tower):
   num_heads: Size
   mlp_dim: Size
   max_length: Size = 1500
+  chunk: int = 0
   strides: Sequence[int] = (1, 2)
   positions: str = 'sincos'
   merged: Size = 1
@@ -69,6 +75,12 @@ class AudioTransformer(tower.Tower):
   dtype: Any = jnp.float32
 
   def setup(self):
+    stride = math.prod(self.strides)
+    if self.chunk < 0 or self.chunk % stride:
+      raise ConfigError(
+        f'chunk is {self.chunk}, but should be 0 or a multiple of the {stride} '
+        'frames of a token'
+      )
     self.frames = FrameEmbedding(
       self.width,
       self.max_length,
@@ -95,8 +107,8 @@ class AudioTransformer(tower.Tower):
       rounded up, then by `merged`, rounded down.
 
     Raises:
-      ConfigError: if N is more than `max_length`, or `positions` or `pooling`
-        is unknown.
+      ConfigError: if there are more tokens than `max_length`, `positions` or
+        `pooling` is unknown, or `chunk` is not a whole number of tokens.
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -116,10 +128,14 @@ class AudioTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    if self.merged == 1:
-      return super().stack(x, mask, train=train)
-    x, _ = self.blocks(x, visible=mnn.Visible.of_keys(mask), train=train)
-    x = _cut_groups(x, self.merged).mean(axis=2)  # [B, N / merged, D]
+    number = self.chunk // math.prod(self.strides)
+    chunks = [_cut_chunks(array, number) for array in (x, mask)]
+    y, _ = self.blocks(
+      chunks[0], visible=mnn.Visible.of_keys(chunks[1]), train=train
+    )
+    x = _join_chunks(y, *x.shape[:2])
+    if self.merged > 1:
+      x = _cut_groups(x, self.merged).mean(axis=2)  # [B, N / merged, D]
     return self.last_norm(x) if self.final_norm else x
 
   def embed(
@@ -129,203 +145,32 @@ class AudioTransformer(tower.Tower):
     ops.check_mask(mask, spectrogram, 'spectrograms', 'B F')
     if mask is None:
       mask = jnp.ones(spectrogram.shape[:2], bool)
-    x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
+    chunks = [_cut_chunks(array, self.chunk) for array in (spectrogram, mask)]
+    x, _ = self.frames(*chunks)  # [B * c, n, D]
+    for stride in self.strides:
+      mask = mask[:, ::stride]
+    x = _join_chunks(x, *mask.shape)  # [B, N, D]
     return self.embed_dropout(x, deterministic=not train), mask
+
+
+def _cut_chunks(x: Array, size: int) -> Array:
+  """Cuts [B, N, ...] as [B * c, size, ...], padded with zeros; 0 cuts none."""
+  if not size:
+    return x
+  padding = [(0, 0)] * x.ndim
+  padding[1] = (0, -x.shape[1] % size)
+  return jnp.pad(x, padding).reshape(-1, size, *x.shape[2:])
+
+
+def _join_chunks(x: Array, batch: int, number: int) -> Array:
+  """Joins [B * c, n, D] as [B, N, D], without the padding of `_cut_chunks`."""
+  return x.reshape(batch, -1, x.shape[2])[:, :number]
 
 
 def _cut_groups(x: Array, number: int) -> Array:
   """Groups tokens [B, N, ...] as [B, N / number, number, ...]."""
   whole = x.shape[1] // number * number
   return x[:, :whole].reshape(len(x), -1, number, *x.shape[2:])
-
-
-class SpectrogramTransformer(tower.Tower):
-  """Cuts a spectrogram into patches that may overlap, as if it were an image.
-
-  AST (Gong et al. 2021, section 2.1): its two learned tokens come from DeiT,
-  and their mean is the summary.
-
-  Attributes:
-    width: number of features D.
-    depth: number of blocks.
-    num_heads: number of heads H.
-    mlp_dim: hidden size of the MLPs.
-    patch_size: side of a patch, in bands and in frames.
-    strides: bands and frames from one patch to the next.
-    num_bands: M, of a spectrogram.
-    tokens: names of the learned tokens before the patches; their mean is the
-      summary, without them that of the patches.
-    final_norm: whether tokens are normalised after the stack.
-    block: further settings of `mmjax.nn.Block`.
-    dropout: rate on the tokens before the stack.
-    drop_path: stochastic depth of the last block.
-    scan: whether to scan over layers.
-    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
-    dtype: dtype of the computation; parameters are float32.
-  """
-
-  width: Size
-  depth: int
-  num_heads: Size
-  mlp_dim: Size
-  patch_size: Size = 16
-  strides: tuple[int, int] = (10, 10)
-  num_bands: Size = 128
-  tokens: Sequence[str] = ('class_token', 'distillation_token')
-  final_norm: bool = True
-  block: Mapping[str, Any] | None = None
-  dropout: DropRate = 0.0
-  drop_path: DropRate = 0.0
-  scan: bool = True
-  remat: Remat = 'none'
-  dtype: Any = jnp.float32
-
-  pooling: ClassVar[str] = 'mean'
-
-  def setup(self):
-    self.patches = SpectrogramPatches(
-      self.width, self.patch_size, self.strides, self.tokens, self.dtype
-    )
-    self.setup_tower(initial_norm=False)
-
-  def __call__(
-    self,
-    spectrogram: Array,
-    mask: Array | None = None,
-    *,
-    visible: Array | None = None,
-    train: bool,
-  ) -> TokenVectors:
-    """Encodes spectrograms.
-
-    Args:
-      spectrogram: [B, F, M] floats, such as `mmjax.ops.log_fbank` gives; F is
-        that which the parameters were made for.
-      mask: [B], or [B, F] of the frames, True where there is sound; None means
-        everywhere. Of an example with any sound, all tokens are real, since its
-        padding is a part of the fixed length.
-      visible: int [B, K], indices of the patches that are read (AudioMAE, Huang
-        et al. 2022, section 3); None for all.
-      train: whether dropout is on.
-
-    Returns:
-      TokenVectors: values [B, N, D], learned ones, patches, low bands first.
-
-    Raises:
-      ConfigError: if M is not `num_bands`, F makes another number of patches
-        than there are positions, or a patch is larger than the spectrogram.
-    """
-    x, mask = self.embed(spectrogram, mask, visible=visible, train=train)
-    x = self.stack(x, mask, train=train)
-    return TokenVectors(x, mask, self.pool(x, mask, train=train))
-
-  def cut(self, spectrogram: Array) -> tuple[Array, tuple[int, int]]:
-    """Cuts [B, F, M]: values of patches [B, P, E], their rows and columns.
-
-    Rows are of bands. The patches are those that it reads where the strides are
-    the patch size.
-    """
-    image = einops.rearrange(spectrogram, 'b f m -> b m f 1')
-    return ops.cut_patches(image, self.patch_size, ragged=True)
-
-  def embed(
-    self,
-    spectrogram: Array,
-    mask: Array | None = None,
-    *,
-    visible: Array | None = None,
-    train: bool,
-  ) -> tuple[Array, Array]:
-    """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
-    ops.check_mask(mask, spectrogram, 'spectrograms', 'B', 'B F')
-    if spectrogram.shape[2] != self.num_bands:
-      raise ConfigError(
-        f'a spectrogram has {spectrogram.shape[2]} bands, but num_bands is '
-        f'{self.num_bands}; make them equal'
-      )
-    x = self.patches(ops.zero_masked(spectrogram, mask))
-    if visible is not None:
-      x = ops.take_patches(x, visible, front=len(self.tokens))
-    x = self.embed_dropout(x, deterministic=not train)
-    if mask is None:
-      mask = jnp.ones(x.shape[:1], bool)
-    elif mask.ndim == 2:
-      mask = mask.any(axis=1)
-    return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
-
-  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
-    number = len(self.tokens) or x.shape[1]
-    return super()._summarise(x[:, :number], mask[:, :number], train=train)
-
-
-class SpectrogramPatches(nn.Module):
-  """Projects patches to tokens and adds their positions.
-
-  Attributes:
-    width: number of features D.
-    patch_size: side of a patch, in bands and in frames.
-    strides: bands and frames from one patch to the next.
-    tokens: names of the learned tokens before the patches.
-    dtype: dtype of the computation.
-  """
-
-  width: Size
-  patch_size: Size
-  strides: tuple[int, int]
-  tokens: Sequence[str]
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, spectrogram: Array) -> Array:
-    """Embeds [B, F, M] as [B, N, D]."""
-    size = self.patch_size
-    if min(spectrogram.shape[1:]) < size:
-      raise ConfigError(
-        f'a patch of {size} is larger than the spectrogram, '
-        f'{list(spectrogram.shape[1:])}; use a smaller patch_size or pad it'
-      )
-    x = nn.Conv(
-      self.width,
-      (size, size),
-      self.strides,
-      padding='VALID',
-      conv_general_dilated=convolutions.convolve,
-      kernel_init=nn.with_logical_partitioning(
-        nn.initializers.xavier_uniform(), (None, None, None, 'embed')
-      ),
-      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
-      dtype=self.dtype,
-      name='projection',
-    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))  # [B, m, f, D]
-    x = einops.rearrange(x, 'b m f d -> b (m f) d')
-    learned = [
-      jnp.broadcast_to(self._make_table(name, 1), (x.shape[0], 1, self.width))
-      for name in self.tokens
-    ]
-    x = jnp.concatenate([*learned, x], axis=1)  # [B, N, D]
-    self._check_length(spectrogram.shape[1], x.shape[1])
-    return x + self._make_table('position_table', x.shape[1])
-
-  def _check_length(self, frames: int, length: int) -> None:
-    if not self.has_variable('params', 'position_table'):
-      return
-    table = nn.meta.unbox(self.get_variable('params', 'position_table'))
-    if len(table) != length:
-      raise ConfigError(
-        f'{frames} frames make {length} tokens, but there are {len(table)} '
-        'positions; cut or pad the spectrogram to the frames of training'
-      )
-
-  def _make_table(self, name: str, length: int) -> Array:
-    table = self.param(
-      name,
-      nn.with_logical_partitioning(
-        nn.initializers.normal(0.02), (None, 'embed')
-      ),
-      (length, self.width),
-      jnp.float32,
-    )
-    return table[None].astype(self.dtype)
 
 
 class FrameEmbedding(nn.Module):

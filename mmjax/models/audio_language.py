@@ -19,11 +19,17 @@ class InterleavedAudioLanguage(
   """Writes on from texts that have sounds among their words.
 
   As `InterleavedVisionLanguage` with images: a text has a placeholder for each
-  token of its sounds (Qwen2-Audio, Chu et al. 2024, figure 2).
+  token of its sounds (Qwen2-Audio, Chu et al. 2024, figure 2). With `vision` a
+  text may have images and videos too (Qwen2.5-Omni, Xu et al. 2025, section 2).
 
   Attributes:
     audio: an encoder of spectrograms, `AudioTransformer`.
-    vision: None, as there are no images.
+    vision: an image encoder whose tokens have the decoder's width, such as
+      `PackedViT`; None for sounds alone.
+    projector: module from the tokens of sounds to the decoder's width; None if
+      they have it already.
+    placeholders: ids of the tokens that media replace: those of images and
+      videos as in `InterleavedVisionLanguage`, and that of sounds last.
     spectrogram: settings of `mmjax.encoders.FromSamples`, for models that are
       trained on samples. An encoder that gets padding as silence encodes all of
       it, but the decoder gets the tokens of the sound alone.
@@ -40,10 +46,12 @@ class InterleavedAudioLanguage(
 
   def setup(self):
     super().setup()
-    if self.vision is not None:
+    width = getattr(self.vision, 'out_width', None)
+    if self.vision is not None and width != self.decoder.width:
       raise ConfigError(
-        'model.vision is beside model.audio, but the model reads sounds alone '
-        'among words; leave it out'
+        f'model.vision.out_width is {width}, but beside sounds the tokens of '
+        f"images have the decoder's width, {self.decoder.width}, as "
+        'model.projector is of sounds; set it to that'
       )
     self.samples = encoders.FromSamples(
       self.audio, sample_rate=self.sample_rate, **(self.spectrogram or {})
@@ -54,8 +62,9 @@ class InterleavedAudioLanguage(
 
     Args:
       batch: `text` [B, T] with `text_mask` [B, T], and the arguments of
-        `encode_sounds`, which may be missing. With `target_feature`, the arrays
-        are those of `mmjax.data.features.Turns` and `Sounds`.
+        `encode_sounds`, which may be missing, as may the images and videos of
+        `InterleavedVisionLanguage`. With `target_feature`, the arrays are those
+        of `mmjax.data.features.Turns`, `Sounds` and the features of its images.
       train: whether dropout is on.
 
     Returns:
@@ -118,7 +127,9 @@ class InterleavedAudioLanguage(
       train: whether dropout is on.
     """
     encoded = self.audio(spectrogram, read, train=train)
-    values = self._project(encoded.values, train=train)  # [B * n, N, D]
+    values = encoded.values  # [B * n, N, E]
+    if self.projector is not None:
+      values = self.projector(values, train=train)  # [B * n, N, D]
     mask = self.audio.mask_tokens(frames)  # [B * n, N]
     if values.shape[1] != mask.shape[1]:
       raise ConfigError(
@@ -139,13 +150,22 @@ class InterleavedAudioLanguage(
     sounds = () if name else self.input_sounds
     return chosen | inputs.select_sounds(batch, sounds)
 
-  def _encode_inserted(
-    self, batch: Batch, *, train: bool
-  ) -> TokenVectors | None:
+  @property
+  def _image_placeholders(self) -> tuple[int, ...]:
+    return tuple(self.placeholders[:-1])
+
+  def _project(self, values: Array, *, train: bool) -> Array:
+    """Tokens of images have the decoder's width."""
+    del train
+    return values
+
+  def _encode_media(self, batch: Batch, *, train: bool) -> list[inputs.Media]:
+    media = super()._encode_media(batch, train=train)
     for encode, *names in (
       (self.encode_samples, 'samples', 'samples_mask'),
       (self.encode_sounds, 'spectrogram', 'spectrogram_mask'),
     ):
       if names[0] in batch:
-        return encode(*(batch[name] for name in names), train=train)
-    return None
+        tokens = encode(*(batch[name] for name in names), train=train)
+        media.append(inputs.Media(self.placeholders[-1:], tokens))
+    return media

@@ -41,7 +41,7 @@ def check(
     where = f'data.features.{name}'
     if isinstance(feature, features_lib.Patches):
       _check_patches(where, feature, vision)
-    elif axes:
+    elif axes and not isinstance(feature, features_lib.Sounds):
       raise ConfigError(
         f'{where} is of the kind {feature.kind}, but the rotary sections of '
         'model.decoder need the rows and columns of images; make it of the '
@@ -62,20 +62,21 @@ def check_built(
     outputs: what the tasks need the model to return.
 
   Raises:
-    ConfigError: if it reads the other of these, or its tokens of sounds are not
-      those that the data counts.
+    ConfigError: if it does not read one of these, or its tokens of sounds are
+      not those that the data counts.
   """
   turns = features.get(outputs.text)
   if not isinstance(turns, features_lib.Turns) or not turns.media_names:
     return
   hears = hasattr(model, 'input_sounds')
-  if hears != bool(turns.sound):
-    setting = next(iter(features_lib.name_media(turns)))
-    name = 'interleaved_audio' if turns.sound else 'interleaved'
-    turns.refuse(
-      setting,
-      f'has no place in a {type(model).__name__}; use the model {name!r}',
-    )
+  sees = not hears or getattr(model, 'vision', None) is not None
+  for setting in features_lib.name_media(turns):
+    if not (hears if setting == 'sound' else sees):
+      name = 'interleaved_audio' if setting == 'sound' else 'interleaved'
+      turns.refuse(
+        setting,
+        f'has no place in a {type(model).__name__}; use the model {name!r}',
+      )
   is_known = isinstance(model, models.InterleavedAudioLanguage)
   if is_known and turns.sound in features:
     _check_sounds(features[turns.sound], model)
@@ -115,15 +116,32 @@ def _check_patches(
       )
 
 
+def name_placeholders(model: Any) -> dict[str, int]:
+  """Ids of a model's placeholders, by the setting that names such media.
+
+  Args:
+    model: a model with `placeholders`.
+  """
+  ids = tuple(model.placeholders)
+  named = {}
+  if ids and hasattr(model, 'input_sounds'):
+    *ids, named['sound'] = ids
+  if ids:
+    # Of two, the second are videos.
+    named |= {'image': ids[0], 'video': ids[-1]}
+  return named
+
+
 def set_placeholder(
   model: Mapping[str, Any],
   feature: features_lib.Feature | None,
   tokenizer: tokenizers.Tokenizer | None,
 ) -> Mapping[str, Any]:
-  """Settings of a model with images or sounds where conversations have them.
+  """Settings of a model with media where conversations have them.
 
-  That of images comes before that of videos. Other tokens that stand for
-  something in the published model are words.
+  The placeholder of images comes before that of videos, and that of sounds
+  last; a model that hears keeps it, also where its conversations have none.
+  Other tokens that stand for something in the published model are words.
 
   Args:
     model: a config's `model`.
@@ -136,13 +154,10 @@ def set_placeholder(
   if not isinstance(feature, features_lib.Turns):
     return model
   placeholders = tuple(model.get('placeholders') or ())
-  if not feature.media_names:
+  named = features_lib.name_media(feature)
+  if not named:
     return {**model, 'placeholders': ()} if placeholders else model
-  names = []
-  if feature.image or feature.sound:
-    names.append('placeholder')
-  if feature.video:
-    names.append('video_placeholder')
+  names = [features_lib.PLACEHOLDERS[setting] for setting in named]
   chosen = tuple(tokenizer.find_id(getattr(feature, name)) for name in names)
   for name, found in zip(names, chosen, strict=True):
     if found not in placeholders:
@@ -152,4 +167,6 @@ def set_placeholder(
         'name that token, or set model.placeholders in a model named '
         "'interleaved' or 'interleaved_audio'"
       )
+  if model.get('audio') and 'sound' not in named:
+    chosen += placeholders[-1:]
   return {**model, 'placeholders': chosen}

@@ -166,10 +166,11 @@ def encode_at(
   hidden: dict[int, Array] = {}
   # `FromSamples` wraps the encoder that has the blocks.
   owner = getattr(encoder, 'encoder', encoder)
-  if getattr(owner, 'merged', 1) > 1:
+  if getattr(owner, 'merged', 1) > 1 or getattr(owner, 'chunk', 0):
     raise ConfigError(
       f'model.fuse_at={wanted[0]}: model.encoders.{name} merges the tokens of '
-      f"its last block; use model.fuse_at='{OUTPUT}', or its merged=1"
+      f"its last block, or has chunks; use model.fuse_at='{OUTPUT}', or its "
+      'merged=1 and chunk=0'
     )
   with nn.intercept_methods(_make_keeper(hidden, owner, name, wanted)):
     tokens = encoder(inputs, mask, train=train)

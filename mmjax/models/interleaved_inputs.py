@@ -1,5 +1,6 @@
 """Which arrays of a batch a model with images or sounds among words reads."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,56 +55,100 @@ def select(
   return chosen
 
 
-def index_media_tokens(
-  batch: Batch, placeholders: Sequence[int], number: int
-) -> Array:
-  """Which of the tokens of images, from 0 on, each placeholder is, [B, T].
+@dataclasses.dataclass(frozen=True)
+class Media:
+  """Tokens of images, videos or sounds, in the order of their placeholders.
 
-  With `videos`, their tokens stand behind those of images. Here is room for two
+  Attributes:
+    placeholders: ids of the tokens that they replace.
+    tokens: values [B, N, D], those of padding last.
+  """
+
+  placeholders: Sequence[int]
+  tokens: TokenVectors
+
+
+def insert(
+  words: Array, text: Array, media: Sequence[Media]
+) -> tuple[Array, Array | None]:
+  """Puts tokens of media in the place of their placeholders.
+
+  Args:
+    words: word vectors [B, T, D].
+    text: ids [B, T].
+    media: what replaces ids; [] for nothing.
+
+  Returns:
+    Vectors [B, T, D]; and levels [n, B, T, D], 0 for words, or None.
+  """
+  if not media:
+    return words, None
+  tokens, which = join_tokens(media), index_media_tokens(text, media)
+  ids = [own for part in media for own in part.placeholders]
+  replaced = find_placeholders(text, ids)[:, :, None]  # [B, T, 1]
+  vectors = jnp.take_along_axis(tokens.values, which[:, :, None], axis=1)
+  x = jnp.where(replaced, vectors.astype(words.dtype), words)
+  if tokens.levels is None:
+    return x, None
+  levels = jnp.take_along_axis(tokens.levels, which[None, :, :, None], axis=2)
+  return x, jnp.where(replaced, levels, 0)
+
+
+def index_media_tokens(text: Array, media: Sequence[Media]) -> Array:
+  """Which of the tokens of all media, from 0 on, each placeholder is, [B, T].
+
+  Those of one kind stand behind those of the other. Here is room for two tokens
   of images and three of videos, with the placeholders 8 and 9:
 
     text   1  9  8  9  8
     which  .  2  0  3  1
 
   Args:
-    batch: `text` [B, T], and `videos` if they are apart from images.
-    placeholders: ids of the tokens that images and videos replace.
-    number: N, number of the tokens of images and videos.
+    text: ids [B, T].
+    media: at least one kind of media.
 
   Returns:
     int32 [B, T], of no meaning where no placeholder is.
   """
-  ids = batch['text']
-  if 'videos' not in batch:
-    known = jnp.asarray(tuple(placeholders), jnp.int32)
-    return jnp.cumsum(jnp.isin(ids, known), axis=1) - 1
-  videos = ids == placeholders[-1]
-  # Each token is of as many patches.
-  sizes = [
-    batch[key]['segments'].shape[1]
-    for key in ('patches', 'videos')
-    if key in batch
-  ]
-  first = number * (sum(sizes) - sizes[-1]) // sum(sizes)
-  return jnp.where(
-    videos,
-    first + jnp.cumsum(videos, axis=1) - 1,
-    jnp.cumsum(ids == placeholders[0], axis=1) - 1,
-  )
+  which, first = jnp.zeros(text.shape, jnp.int32), 0
+  for part in media:
+    own = find_placeholders(text, part.placeholders)
+    number = part.tokens.values.shape[1]
+    order = jnp.clip(jnp.cumsum(own, axis=1) - 1, 0, number - 1)
+    which = jnp.where(own, first + order, which)
+    first += number
+  return which
 
 
-def join_tokens(parts: Sequence[TokenVectors]) -> TokenVectors:
-  """Tokens of images and those of videos, one after the other, [B, N, D]."""
-  first = parts[0]
+def find_placeholders(text: Array, placeholders: Sequence[int]) -> Array:
+  """Where one of some ids stands in a text [B, T], bool [B, T]."""
+  return jnp.isin(text, jnp.asarray(tuple(placeholders), jnp.int32))
+
+
+def join_tokens(media: Sequence[Media]) -> TokenVectors:
+  """Tokens of all media, one kind after the other, [B, N, D].
+
+  `levels` are 0 for media without them.
+  """
+  parts = [part.tokens for part in media]
   if len(parts) == 1:
-    return first
+    return parts[0]
   levels = None
-  if first.levels is not None:
-    levels = jnp.concatenate([part.levels for part in parts], axis=2)
+  number = max(0 if p.levels is None else len(p.levels) for p in parts)
+  if number:
+    levels = jnp.concatenate(
+      [
+        jnp.zeros((number, *p.values.shape), p.values.dtype)
+        if p.levels is None
+        else p.levels
+        for p in parts
+      ],
+      axis=2,
+    )
   return TokenVectors(
     jnp.concatenate([part.values for part in parts], axis=1),
     jnp.concatenate([part.mask for part in parts], axis=1),
-    first.pooled,
+    parts[0].pooled,
     levels,
   )
 

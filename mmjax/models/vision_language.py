@@ -228,13 +228,30 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
     Those of `videos` come last.
     """
-    sets = [batch[key] for key in ('patches', 'videos') if key in batch]
-    if sets:
-      return inputs.join_tokens(
-        [self._encode_patches(patches, train=train) for patches in sets]
-      )
-    if 'image' not in batch:
-      return None
+    media = self._encode_seen(batch, train=train)
+    return inputs.join_tokens(media) if media else None
+
+  @property
+  def _image_placeholders(self) -> tuple[int, ...]:
+    """Those of `placeholders` that are not of sounds."""
+    return tuple(self.placeholders)
+
+  def _encode_seen(self, batch: Batch, *, train: bool) -> list[inputs.Media]:
+    """Images and videos, each kind with the placeholders that it replaces."""
+    ids = self._image_placeholders
+    apart = {'patches': ids[:1], 'videos': ids[-1:]}
+    chosen = apart if 'videos' in batch else {'patches': ids}
+    media = [
+      inputs.Media(own, self._encode_patches(batch[key], train=train))
+      for key, own in chosen.items()
+      if key in batch
+    ]
+    if 'image' in batch:
+      media.append(inputs.Media(ids, self._encode_tiles(batch, train=train)))
+    return media
+
+  def _encode_tiles(self, batch: Batch, *, train: bool) -> TokenVectors:
+    """Images, or tiles of images, of one size."""
     tokens = self._encode(batch['image'], train=train)
     number, layout = batch['image'].shape[1], batch.get('image_layout')
     if self.image_newline and layout is None:
@@ -265,11 +282,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         f'image; set it to {number}'
       )
 
-  def _encode_inserted(
-    self, batch: Batch, *, train: bool
-  ) -> TokenVectors | None:
-    """The tokens that replace placeholders, those of padding last."""
-    return self.encode_images(batch, train=train)
+  def _encode_media(self, batch: Batch, *, train: bool) -> list[inputs.Media]:
+    """All that replaces placeholders."""
+    return self._encode_seen(batch, train=train)
 
   def _lay_out(
     self, tokens: TokenVectors, sources: Array, weights: Array
@@ -307,22 +322,11 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     self, batch: Batch, *, train: bool = False
   ) -> tuple[Array, Array | None]:
     """The same, and levels [n, B, T, D] of the images, 0 elsewhere."""
-    ids, known = batch['text'], jnp.asarray(tuple(self.placeholders), jnp.int32)
-    replaced = jnp.isin(ids, known)  # [B, T]
+    ids = batch['text']
+    replaced = inputs.find_placeholders(ids, self.placeholders)  # [B, T]
     # A placeholder need not have a word vector.
     words = self.decoder.embed(jnp.where(replaced, 0, ids))  # [B, T, D]
-    images = self._encode_inserted(batch, train=train)
-    if images is None:
-      return words, None
-    number = images.values.shape[1]
-    which = inputs.index_media_tokens(batch, self.placeholders, number)
-    which = jnp.clip(which, 0, number - 1)  # [B, T] in 0..N-1
-    vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
-    x = jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
-    if images.levels is None:
-      return x, None
-    levels = jnp.take_along_axis(images.levels, which[None, :, :, None], axis=2)
-    return x, jnp.where(replaced[None, :, :, None], levels, 0)
+    return inputs.insert(words, ids, self._encode_media(batch, train=train))
 
   def prefill(
     self, batch: Batch, text_kind: str, max_new_tokens: int
@@ -379,7 +383,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     if 'prefix_mask' in batch or not self.image_blocks:
       return batch.get('prefix_mask', mask if self.prefix_lm else None)
     # Numbers of the images that tokens are of, 0 for words.
-    images = jnp.isin(batch['text'], jnp.asarray(tuple(self.placeholders)))
+    images = inputs.find_placeholders(batch['text'], self._image_placeholders)
     before = jnp.pad(images, ((0, 0), (1, 0)))[:, :-1]
     return jnp.cumsum(images & ~before, axis=1) * images
 

@@ -19,7 +19,7 @@ _SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """The grid of tokens that a language model gets for an image or a video.
+  """The grid of tokens that a language model gets for an image or other media.
 
   Attributes:
     times: number of steps in time; 1 for an image.
@@ -27,6 +27,7 @@ class Grid:
     columns: number of columns of tokens.
     interval: rotary positions between two steps in time.
     video: whether it is a video.
+    sound: whether it is a sound, whose tokens have the positions of words.
   """
 
   times: int
@@ -34,6 +35,7 @@ class Grid:
   columns: int
   interval: float = 1.0
   video: bool = False
+  sound: bool = False
 
   @property
   def tokens(self) -> int:
@@ -271,7 +273,10 @@ def rotary_positions(
 
   A word has the same position on all three axes. The tokens of an image count
   from the position after the words before it, and the words after it continue
-  from the largest position of the image (Wang et al. 2024, section 2.1).
+  from the largest position of the image (Wang et al. 2024, section 2.1). Those
+  of a sound are as words: at 25 tokens a second, they count in the unit in
+  which a video's positions follow the time (Qwen2.5-Omni, Xu et al. 2025,
+  section 2.2).
   transformers 5 continues from the longer side of a video's frames, even if its
   duration is larger.
 
@@ -290,6 +295,8 @@ def rotary_positions(
     # [3, times, rows, columns]
     axes = np.mgrid[: grid.times, : grid.rows, : grid.columns]
     axes[0] = np.floor(axes[0] * np.float32(grid.interval))
+    if grid.sound:
+      axes[:] = np.arange(grid.tokens).reshape(axes.shape[1:])
     out.append(axes.reshape(3, -1).T + at)
     at, i = at + axes.max() + 1, i + grid.tokens
   return np.concatenate(out)

@@ -302,7 +302,7 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model or run'
       f'{hint}'
     )
-  config = configs.read(root / CONFIG)
+  config = families.take_part(configs.read(root / CONFIG))
   config_types.check(config, root / CONFIG)
   family = families.find(config)
   # The config in a run's folder has the completed fields too.

@@ -30,6 +30,8 @@ _KINDS = {float: (int, float), type(None): (int, type(None))}
 # Fields that hold objects.
 _PARTS = (
   'text_config',
+  'audio_config',
+  'thinker_config',
   'vision_config',
   'vq_config',
   'qformer_config',

@@ -35,6 +35,7 @@ FAMILIES = {
   'opt': 'opt:FAMILY',
   'paligemma': 'paligemma:FAMILY',
   'qwen2': 'qwen2:FAMILY',
+  'qwen2_5_omni_thinker': 'qwen2_5_omni:FAMILY',
   'qwen2_5_vl': 'qwen2_5_vl:FAMILY',
   'qwen2_audio': 'qwen2_audio:FAMILY',
   'qwen2_vl': 'qwen2_vl:FAMILY',
@@ -60,6 +61,33 @@ DIFFUSERS = {
   'SD3Transformer2DModel': 'sd3:FAMILY',
   'VQModel': 'vq_model:FAMILY',
 }
+# Models of several, of which one is read: `model_type` -> its part of
+# config.json, and its class of transformers.
+WHOLES = {
+  'qwen2_5_omni': (
+    'thinker_config',
+    'Qwen2_5OmniThinkerForConditionalGeneration',
+  ),
+}
+
+
+def take_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The config of the model that is read, of the config of several.
+
+  Raises:
+    ConfigError: if a config of several lacks that of the model.
+  """
+  kind = config.get('model_type')
+  if not isinstance(kind, str) or kind not in WHOLES:
+    return config
+  part, name = WHOLES[kind]
+  if not isinstance(config.get(part), dict):
+    raise ConfigError(
+      f'config.json: there is no {part}, which describes the part of a {kind} '
+      'that mmjax reads; take the published file'
+    )
+  # Published files name older classes.
+  return {**config[part], 'architectures': [name]}
 
 
 def find(config: Mapping[str, Any]) -> base.Family:
@@ -74,8 +102,9 @@ def find(config: Mapping[str, Any]) -> base.Family:
     key, table = '_class_name', DIFFUSERS
   kind = config.get(key)
   if not isinstance(kind, str) or kind not in table:
+    known = {*table, *WHOLES} if table is FAMILIES else table
     raise ConfigError(
-      f'config.json: {key} is {kind!r}; mmjax knows {sorted(table)}'
+      f'config.json: {key} is {kind!r}; mmjax knows {sorted(known)}'
     )
   module, _, name = table[kind].partition(':')
   return getattr(importlib.import_module(f'mmjax.pretrained.{module}'), name)

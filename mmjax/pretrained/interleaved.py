@@ -192,7 +192,9 @@ class PublishedInterleaved(language_models.PublishedWriter):
     else:
       ids = self.tokenize_prompt(text, len(grids))
     present = [token_id for token_id in ids if token_id in placeholders]
-    expected = [placeholders[grid.video] for grid in grids]
+    expected = [
+      placeholders[-1 if grid.sound else int(grid.video)] for grid in grids
+    ]
     if present != expected:
       raise ConfigError(
         f'a text has the placeholders {present}, but its {self.media} need '

@@ -22,6 +22,10 @@ _QWEN_VL = (
   (r'model\.', 'model.language_model.'),
   (r'visual\.', 'model.visual.'),
 )
+_QWEN_OMNI = (
+  *_QWEN_VL,
+  (r'(?=audio_tower\.)', 'model.'),
+)
 _ATTENTION = tuple(
   (rf'(.*\.)attention\.attention\.{name}$', rf'\1attention.{name[0]}_proj')
   for name in ('query', 'key', 'value')
@@ -50,6 +54,7 @@ _RENAMED: Mapping[str, Sequence[tuple[str, str]]] = {
   'llava': _IMAGE_TEXT,
   'llava_onevision': _IMAGE_TEXT,
   'paligemma': _IMAGE_TEXT,
+  'qwen2_5_omni_thinker': _QWEN_OMNI,
   'qwen2_5_vl': _QWEN_VL,
   'qwen2_audio': _AUDIO_TEXT,
   'qwen2_vl': _QWEN_VL,

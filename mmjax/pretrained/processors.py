@@ -8,7 +8,7 @@ placeholders, whose number follows from config.json here.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjax.pretrained import configs, preprocess, sections
+from mmjax.pretrained import configs, preprocess, preprocess_audio, sections
 
 FILE = 'processor_config.json'
 # Names of the parts for each kind of input.
@@ -16,6 +16,8 @@ IMAGES = ('image_processor',)
 SOUNDS = ('feature_extractor', 'audio_processor')
 VIDEOS = ('video_processor',)
 VIDEO_FILE = 'video_preprocessor_config.json'
+# Keys that say that a file has the settings of images, and of sounds.
+_KINDS = ('image_processor_type', 'feature_extractor_type')
 
 SECTION = sections.Section(
   read=(*IMAGES, *SOUNDS, *VIDEOS),
@@ -64,5 +66,18 @@ def find(
       if settings.get(part) is not None:
         return settings[part], FILE
   if file in files:
-    return configs.parse(files[file], file), file
+    return _choose(configs.parse(files[file], file), parts), file
   return None
+
+
+def _choose(settings: dict[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+  """The settings of one preprocessor, of a file that may have two."""
+  if not all(key in settings for key in _KINDS):
+    return settings
+  section = preprocess_audio.WHISPER_SECTION
+  heard = {*section.read, *section.only, *section.irrelevant}
+  return {
+    key: value
+    for key, value in settings.items()
+    if (key in heard) == (parts == SOUNDS)
+  }

@@ -9,7 +9,7 @@ from mmjax import encoders, models
 from mmjax.pretrained import base, configs, keys, qwen_vl, sections
 from mmjax.types import Batch
 
-_VISION = {
+VISION = {
   'depth': 32,
   'hidden_size': 3584,
   'hidden_act': 'silu',
@@ -23,9 +23,10 @@ _VISION = {
   'out_hidden_size': 3584,
   'fullatt_block_indexes': [7, 15, 23, 31],
 }
+MLP = {name: f'{name}_proj' for name in ('gate', 'up', 'down')}
 SECTIONS = {
   **qwen_vl.SECTIONS,
-  'vision_config': qwen_vl.VISION_SECTION.join(sections.Section(read=_VISION)),
+  'vision_config': qwen_vl.VISION_SECTION.join(sections.Section(read=VISION)),
 }
 
 
@@ -40,13 +41,13 @@ class Model(qwen_vl.QwenVL):
 
   @property
   def video_interval(self) -> float:
-    vision = qwen_vl.vision_section(self.config, _VISION)
+    vision = qwen_vl.vision_section(self.config, VISION)
     seconds = vision['temporal_patch_size'] / self.frames_per_second
     return self.read_tokens_per_second(self.config) * seconds
 
   @classmethod
   def read_tokens_per_second(cls, config: Mapping[str, Any]) -> float:
-    vision = qwen_vl.vision_section(config, _VISION)
+    vision = qwen_vl.vision_section(config, VISION)
     return float(vision['tokens_per_second'])
 
 
@@ -55,9 +56,14 @@ def module(
 ) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2_5_VLForConditionalGeneration')
-  vision = qwen_vl.vision_section(config, _VISION)
+  vision = qwen_vl.vision_section(config, VISION)
+  return qwen_vl.model(config, encoder(vision, dtype), dtype)
+
+
+def encoder(vision: Mapping[str, Any], dtype: Any) -> encoders.PackedViT:
+  """The vision encoder; `vision` has the fields of `VISION`."""
   whole = set(vision['fullatt_block_indexes'])
-  encoder = encoders.PackedViT(
+  return encoders.PackedViT(
     width=vision['hidden_size'],
     depth=vision['depth'],
     num_heads=vision['num_heads'],
@@ -76,19 +82,18 @@ def module(
     },
     dtype=dtype,
   )
-  return qwen_vl.model(config, encoder, dtype)
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  return qwen_vl.inputs(qwen_vl.vision_section(config, _VISION))
+  return qwen_vl.inputs(qwen_vl.vision_section(config, VISION))
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  vision = qwen_vl.vision_section(config, _VISION)
-  mlp = {name: f'{name}_proj' for name in ('gate', 'up', 'down')}
-  return qwen_vl.rules(config, vision, mlp, norm_bias=False)
+  vision = qwen_vl.vision_section(config, VISION)
+  tied = qwen_vl.read_text(config)['tie_word_embeddings']
+  return qwen_vl.rules(vision, MLP, tied=tied, norm_bias=False)
 
 
 FAMILY = base.Family(

@@ -1,8 +1,7 @@
 """Qwen2-Audio (Chu et al. 2024), as Hugging Face publishes it."""
 
-import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,9 @@ from mmjax.ops import packing
 from mmjax.pretrained import (
   base,
   configs,
-  interleaved,
   keys,
+  listeners,
   llamas,
-  preprocess_audio,
   processors,
   qwen2,
   sections,
@@ -68,53 +66,20 @@ SECTIONS = {
 _MERGED = 2
 
 
-class Model(interleaved.PublishedInterleaved):
+class Model(listeners.PublishedListener):
   """Qwen2-Audio; `<|audio_bos|><|AUDIO|><|audio_eos|>` stands for a sound.
 
-  Sounds are paths of .wav files, or floats [N] in -1..1 at the rate of
-  `preprocessor.sample_rate`, of at most 30 seconds.
+  Sounds have at most 30 seconds, see `PublishedListener`.
   """
-
-  media: ClassVar[str] = 'sounds'
-
-  @functools.cached_property
-  def preprocessor(self) -> preprocess_audio.AudioPreprocessor:
-    """The preprocessor that turns sounds into spectrograms."""
-    return preprocess_audio.AudioPreprocessor.from_config(
-      *self.find_preprocessing(processors.SOUNDS)
-    )
 
   def prepare_images(
     self, rows: list[list[Any]]
   ) -> tuple[Batch, list[list[packing.Grid]]]:
     """Computes spectrograms; returns keys of the batch, and grids."""
-    most = max(map(len, rows))
-    if not most:
-      return {}, [[] for _ in rows]
-    prepares = self.preprocessor
-    size = prepares.seconds * prepares.sample_rate
-    samples = np.zeros((len(rows), most, size), np.float32)
-    frames = np.zeros((len(rows), most), np.int32)
-    for i, row in enumerate(rows):
-      for j, sound in enumerate(row):
-        read = prepares.read_samples(sound)
-        self._check_length(len(read))
-        samples[i, j, : len(read)] = read
-        frames[i, j] = -(-len(read) // prepares.hop)
-    spectrogram = np.asarray(prepares.spectrogram(samples.reshape(-1, size)))
-    shape = (len(rows), most, *spectrogram.shape[1:])
-    grids = [
-      [packing.Grid(1, 1, _count_tokens(int(n))) for n in frames[i, : len(row)]]
-      for i, row in enumerate(rows)
-    ]
-    return self.pack_spectrograms(spectrogram.reshape(shape), frames), grids
+    return self.prepare_sounds(rows)
 
   def pack_spectrograms(self, spectrogram: Any, frames: np.ndarray) -> Batch:
-    """Keys of the batch.
-
-    Args:
-      spectrogram: [B, n, F, M], n sounds a text.
-      frames: [B, n], how many of the F frames are of the sound; 0 for none.
+    """Keys of the batch, see `PublishedListener`.
 
     Raises:
       ConfigError: if F is not that of the model.
@@ -127,30 +92,7 @@ class Model(interleaved.PublishedInterleaved):
         f'{wanted} (audio_config.max_source_positions); take both files from '
         'one model'
       )
-    mask = np.arange(wanted) < frames[:, :, None]
-    return {
-      'spectrogram': jnp.asarray(spectrogram),
-      'spectrogram_mask': jnp.asarray(mask),
-    }
-
-  def _check_length(self, number: int) -> None:
-    prepares = self.preprocessor
-    seconds = number / prepares.sample_rate
-    if seconds > prepares.seconds:
-      raise ConfigError(
-        f'a sound of {seconds:.1f} seconds is longer than the '
-        f'{prepares.seconds} that the model reads; cut it'
-      )
-    if not _count_tokens(-(-number // prepares.hop)):
-      raise ConfigError(
-        f'a sound of {number} samples is too short for a token; pad it with '
-        'zeros'
-      )
-
-
-def _count_tokens(frames: int) -> int:
-  """Number of tokens of so many frames."""
-  return -(-frames // whisper.STRIDE) // _MERGED
+    return super().pack_spectrograms(spectrogram, frames)
 
 
 def module(

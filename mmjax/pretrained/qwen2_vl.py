@@ -56,7 +56,8 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   vision = qwen_vl.vision_section(config, _VISION)
   mlp = {'up': 'fc1', 'down': 'fc2'}
-  return qwen_vl.rules(config, vision, mlp, norm_bias=True)
+  tied = qwen_vl.read_text(config)['tie_word_embeddings']
+  return qwen_vl.rules(vision, mlp, tied=tied, norm_bias=True)
 
 
 FAMILY = base.Family(

@@ -98,14 +98,16 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
   image, and the same with `<|video_pad|>` for a video: a
   `mmjax.data.video_files.VideoFile`, or an array of its sampled frames [F, H,
-  W, 3]. These are tokens of the model's tokenizer; config.json says
-  which ids images and videos replace (`image_token_id`, `video_token_id`).
-  `chat` adds the words of the chat template, such as `<|im_start|>user`.
+  W, 3]. These are tokens of the model's tokenizer; config.json says which ids
+  images and videos replace (`image_token_id`, `video_token_id`). `chat` adds
+  the words of the chat template, such as `<|im_start|>user`.
 
   Attributes:
     video_class: class of the preprocessor of videos.
     time_text: what is read before each step of a video, with its time in
       seconds; '' for nothing, and all steps as one.
+    assumes_fps: whether positions in a video follow the time as if its frames
+      were sampled at the rate that is asked for, whatever rate they have.
   """
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -117,6 +119,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   )
   samples_videos: ClassVar[bool] = True
   time_text: ClassVar[str] = ''
+  assumes_fps: ClassVar[bool] = False
 
   @property
   def video_interval(self) -> float:
@@ -275,8 +278,8 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     frames, sample = self.read_video(file)
     pixels, grid = prepares(list(frames))
     time = self.read_tokens_per_second(self.config)
-    step = prepares.temporal_patch_size
-    interval = time * step / sample.rate if time else 1.0
+    rate = prepares.fps if self.assumes_fps else sample.rate
+    interval = time * prepares.temporal_patch_size / rate if time else 1.0
     return pixels, [dataclasses.replace(grid, interval=interval, video=True)]
 
 
@@ -285,20 +288,22 @@ def model(
 ) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes, around a vision encoder."""
   ids = configs.section(config, '', _IDS)
+  section = config.get('text_config') or config
   return models.InterleavedVisionLanguage(
     vision=vision,
-    decoder=decoder(config, dtype),
+    decoder=decoder(read_text(config), section, dtype),
     placeholders=(ids['image_token_id'], ids['video_token_id']),
   )
 
 
-def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
-  """The decoder; its fields are at the top level or in `text_config`."""
-  section = config.get('text_config') or config
+def decoder(
+  values: Mapping[str, Any], section: Mapping[str, Any], dtype: Any
+) -> decoders.TextDecoder:
+  """The decoder of the fields of `llamas.DEFAULTS`, see `llamas.decoder`."""
   rotary = configs.rotary_settings(section, 1e6)
   options = {'sections': _ROTARY_PAIRS, **(rotary['rope'] or {})}
   return llamas.decoder(
-    _text(config),
+    values,
     section,
     dtype,
     block={'attention_bias': qwen2.BIAS},
@@ -327,30 +332,37 @@ def inputs(vision: Mapping[str, Any]) -> Batch:
 
 
 def rules(
-  config: Mapping[str, Any],
   vision: Mapping[str, Any],
   mlp: Mapping[str, str],
   *,
+  tied: bool,
   norm_bias: bool,
+  attention: Mapping[str, str] | None = None,
 ) -> list[keys.Rule]:
   """The key table.
 
   Args:
-    config: all of config.json.
     vision: the config of the vision encoder.
     mlp: our layer of the encoder's MLPs -> theirs.
+    tied: whether word vectors are the output matrix too.
     norm_bias: whether the encoder's norms have biases.
+    attention: our layer of the encoder's queries, keys and values -> theirs;
+      None if they are stored as one.
   """
   ours, theirs = 'blocks/layers', f'blocks.{keys.LAYER}'
   size = vision['patch_size']
   folded = forms.Folded((3, vision['temporal_patch_size'], size, size))
   norm = functools.partial(keys.norm, bias=norm_bias)
+  if attention is None:
+    project = keys.packed_dense(
+      f'{ours}/attention', f'{theirs}.attn.qkv', ('query', 'key', 'value')
+    )
+  else:
+    project = keys.attention(f'{ours}/attention', f'{theirs}.attn', attention)
   table = [
     keys.Rule('patches/kernel', 'patch_embed.proj.weight', folded),
     *norm(f'{ours}/attention_norm', f'{theirs}.norm1'),
-    *keys.packed_dense(
-      f'{ours}/attention', f'{theirs}.attn.qkv', ('query', 'key', 'value')
-    ),
+    *project,
     *keys.dense(f'{ours}/attention/out', f'{theirs}.attn.proj', inputs=2),
     *norm(f'{ours}/mlp_norm', f'{theirs}.norm2'),
     *norm('last_norm', 'merger.ln_q'),
@@ -359,9 +371,7 @@ def rules(
   ]
   for name, their in mlp.items():
     table += keys.dense(f'{ours}/mlp/{name}', f'{theirs}.mlp.{their}')
-  text = llamas.rules(
-    tied=_text(config)['tie_word_embeddings'], attention_bias=qwen2.BIAS
-  )
+  text = llamas.rules(tied=tied, attention_bias=qwen2.BIAS)
   return [
     *keys.add_prefixes(table, 'vision/', 'visual.'),
     *keys.add_prefixes(text, 'decoder/', ''),
@@ -382,7 +392,8 @@ def vision_section(
   return configs.section(config, 'vision_config', defaults)
 
 
-def _text(config: Mapping[str, Any]) -> dict[str, Any]:
+def read_text(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Reads the fields of the decoder, which may be at the top level."""
   text = dict(config.get('text_config') or config)
   if config.get('tie_word_embeddings'):
     text['tie_word_embeddings'] = True

@@ -50,9 +50,9 @@ _FILES = {
   'preprocessor_config.json': {
     'images': preprocess.SECTION,
     'SigLIP 2': siglip2.PREPROCESSING,
-    'Qwen2-VL, Qwen2.5-VL, Qwen3-VL': patches.SECTION,
+    'Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni': patches.SECTION,
     'LLaVA-OneVision': llava_onevision.PREPROCESS,
-    'Whisper': preprocess_audio.WHISPER_SECTION,
+    'Whisper, Qwen2-Audio, Qwen2.5-Omni': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
     'EnCodec': preprocess_audio.ENCODEC_SECTION,
   },

@@ -132,6 +132,7 @@ _OWN = {
   'gpt2': 'GPT2Tokenizer',
   'opt': 'GPT2Tokenizer',
   'qwen2': 'Qwen2Tokenizer',
+  'qwen2_5_omni_thinker': 'Qwen2Tokenizer',
   'qwen2_5_vl': 'Qwen2Tokenizer',
   'qwen2_vl': 'Qwen2Tokenizer',
   'qwen3': 'Qwen2Tokenizer',

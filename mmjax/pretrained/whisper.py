@@ -177,10 +177,9 @@ def audio_encoder(
     mlp_dim=values['encoder_ffn_dim'],
     max_length=values['max_source_positions'],
     strides=(1, STRIDE),
-    positions='fixed',
     block=_find_block(values),
     dtype=dtype,
-    **settings,
+    **{'positions': 'fixed', **settings},
   )
 
 
@@ -224,8 +223,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   return out
 
 
-def encoder_rules() -> list[keys.Rule]:
-  """The key table of the encoder."""
+def encoder_rules(
+  norm: str = 'layer_norm', *, has_positions: bool = True
+) -> list[keys.Rule]:
+  """The key table of the encoder.
+
+  Args:
+    norm: their name of its last norm.
+    has_positions: whether its positions are a tensor.
+  """
   out = []
   for name in ('conv1', 'conv2'):
     ours = f'frames/{name}'
@@ -233,11 +239,12 @@ def encoder_rules() -> list[keys.Rule]:
       keys.Rule(f'{ours}/kernel', f'{name}.weight', forms.Convolution()),
       keys.Rule(f'{ours}/bias', f'{name}.bias'),
     ]
+  if has_positions:
+    out.append(keys.Rule('frames/position_table', 'embed_positions.weight'))
   return [
     *out,
-    keys.Rule('frames/position_table', 'embed_positions.weight'),
     *_blocks({'attention': 'self_attn'}),
-    *keys.norm('last_norm', 'layer_norm'),
+    *keys.norm('last_norm', norm),
   ]
 
 

@@ -9,6 +9,7 @@ import tokenizers
 from mmjax import models
 from mmjax.data import features
 from mmjax.errors import ConfigError
+from mmjax.models import conversations
 from mmjax.runs import weight_source
 
 # Settings that a config may have of its own: budgets of images and others.
@@ -16,6 +17,12 @@ _FREE = (
   *('min_pixels', 'max_pixels', 'longest', 'splits', 'most', 'seconds'),
   *('fps', 'min_frames', 'max_frames', 'total_pixels', 'frame_pixels'),
 )
+# What reads media in conversations, by the setting that names these.
+_READERS = {
+  'image': 'vision-language models',
+  'video': 'only Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni',
+  'sound': 'only Qwen2-Audio, Qwen2.5-Omni',
+}
 # Kinds whose images keep their own sizes.
 _SIZED = (features.Patches.kind, features.Tiles.kind, features.Videos.kind)
 
@@ -99,29 +106,26 @@ def keeps_sizes(data: Mapping[str, Any]) -> bool:
 def _find_placeholders(
   source: weight_source.WeightSource, media: Mapping[str, Any]
 ) -> dict[str, str]:
-  """The tokens of images or sounds and of videos, by their settings.
+  """The tokens of images, videos and sounds, by their settings.
 
   Raises:
-    ConfigError: for videos of a model that reads none in conversations.
+    ConfigError: for media that the model does not read in conversations.
   """
   tokenizer = tokenizers.Tokenizer.from_file(source.data['tokenizer'])
-  tokens = list(map(tokenizer.id_to_token, source.module.placeholders))
-  reads_videos = any(
-    'tokens_per_second' in own.settings for own in source.inputs.values()
-  )
-  if 'video' in media and not reads_videos:
-    raise ConfigError(
-      f'init_from={str(source.folder)!r} has no place for the videos of '
-      f'conversations, {media["video"][0]!r}: only Qwen2-VL, Qwen2.5-VL, '
-      'Qwen3-VL and runs that began from them have one; leave out the settings '
-      '`video`'
-    )
-  chosen = {}
-  if 'video' in media:
-    chosen['video_placeholder'] = tokens[-1]
-  if 'image' in media or 'sound' in media:
-    chosen['placeholder'] = tokens[0]
-  return chosen
+  ids = conversations.name_placeholders(source.module)
+  if not any('tokens_per_second' in i.settings for i in source.inputs.values()):
+    ids.pop('video', None)
+  for setting, names in media.items():
+    if setting not in ids:
+      raise ConfigError(
+        f'init_from={str(source.folder)!r} has no place for the {setting}s of '
+        f'conversations, {names[0]!r}: {_READERS[setting]} and runs that began '
+        f'from them have one; leave out the settings {setting!r}'
+      )
+  return {
+    features.PLACEHOLDERS[setting]: tokenizer.id_to_token(ids[setting])
+    for setting in media
+  }
 
 
 def _find_image_text(

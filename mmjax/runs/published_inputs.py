@@ -19,12 +19,12 @@ from mmjax.pretrained import (
   configs,
   interleaved,
   janus,
+  listeners,
   llava_onevision,
   patches,
   preprocess,
   preprocess_audio,
   processors,
-  qwen2_audio,
   qwen_vl,
   sentences,
   tokenizer_settings,
@@ -199,6 +199,7 @@ def _convert_videos(
       **_convert_patches(prepares, encoder),
       **{name: getattr(prepares, name) for name in names},
       'tokens_per_second': model.read_tokens_per_second(config),
+      'assumes_fps': model.assumes_fps,
       'time_text': model.time_text,
     }
   }
@@ -261,7 +262,7 @@ def find_sound(
         'num_mels': whisper.num_mels,
         'n_fft': whisper.n_fft,
         'hop': whisper.hop,
-        'fills_silence': not issubclass(model, qwen2_audio.Model),
+        'fills_silence': not issubclass(model, listeners.PublishedListener),
       },
     )
   fbank = preprocess_audio.FbankPreprocessor.from_config(*match)

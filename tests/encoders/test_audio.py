@@ -1,4 +1,4 @@
-"""Transformers of spectrograms, step by step."""
+"""The transformer of frames, step by step."""
 
 import functools
 
@@ -97,6 +97,7 @@ def test_fixed_positions_start_as_sines_and_cosines():
     ({'max_length': 6}, 'makes 7 tokens, more than max_length 6'),
     ({'positions': 'x'}, r"positions 'x' is unknown; use one of \['learned'"),
     ({'pooling': 'max'}, "pool 'max' is unknown"),
+    ({'chunk': 5}, 'chunk is 5, but should be 0 or a multiple of the 2'),
   ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -105,54 +106,21 @@ def test_impossible_settings_are_refused(settings, message):
     jax.eval_shape(lambda: module.init(jax.random.key(0), SOUND, train=False))
 
 
-patched = functools.partial(
-  encoders.SpectrogramTransformer,
-  width=8,
-  depth=2,
-  num_heads=2,
-  mlp_dim=7,
-  patch_size=3,
-  strides=(2, 4),
-  num_bands=5,
-)
-
-
-def test_patches_overlap_and_lie_by_band(draw):
-  variables = draw(patched(), SOUND, train=False)
-  apply = jax.jit(functools.partial(patched().apply, train=False))
-  mask = jnp.asarray([True, True, False])
-  out = apply(variables, SOUND, mask)
-  # (5 - 3) // 2 + 1 bands by (13 - 3) // 4 + 1 frames, and two learned tokens.
-  assert out.values.shape == (3, 8, 8)
-  np.testing.assert_array_equal(out.mask, np.repeat(mask[:, None], 8, axis=1))
-  close(out.pooled[:2], out.values[:2, :2].mean(axis=1))
-  spoilt = apply(variables, jnp.where(mask[:, None, None], SOUND, 1e4), mask)
-  close(out.values[:2], spoilt.values[:2])
-  params = variables['params']['patches']
-  x = patched(depth=0, final_norm=False).apply(variables, SOUND, train=False)
-  patch = SOUND[0, 4:7, 2:5].T  # The second band's second frame.
-  kernel = params['projection']['kernel'][:, :, 0]
-  want = jnp.einsum('mf,mfd->d', patch, kernel) + params['projection']['bias']
-  close(x.values[0, 6], want + params['position_table'][6])
-  start = params['class_token'][0] + params['position_table'][0]
-  close(x.values[0, 0], start)
-
-
-def test_without_learned_tokens_patches_are_averaged(draw):
-  module = patched(tokens=())
-  out = module.apply(draw(module, SOUND, train=False), SOUND, train=False)
-  close(out.pooled, out.values.mean(axis=1))
-
-
-def test_a_patch_fits_in():
-  with pytest.raises(ValueError, match=r'patch of 6 is larger than .*13, 5'):
-    jax.eval_shape(
-      lambda: patched(patch_size=6).init(jax.random.key(0), SOUND, train=False)
-    )
-
-
-def test_padding_is_silence_or_a_value():
-  module = encoders.FromSamples(patched(), fills_silence=True, padding=0.0)
-  samples = jnp.zeros((1, 800))
-  with pytest.raises(ValueError, match=r'padding=0.0 both say what padding is'):
-    jax.eval_shape(lambda: module.init(jax.random.key(0), samples, train=False))
+def test_chunks_are_encoded_by_themselves(draw):
+  """Each as if it were a whole sound, the last one with its padding."""
+  settings = {'chunk': 4, 'max_length': 2}
+  variables = draw(make(**settings), SOUND, MASK, train=False)
+  got = apply(**settings)(variables, SOUND, MASK)
+  assert got.values.shape == (3, 7, 8)
+  np.testing.assert_array_equal(got.mask.sum(1), [7, 4, 0])
+  alone = apply(max_length=2)
+  for first in range(0, 13, 4):
+    at = slice(first, first + 4)
+    want = alone(variables, SOUND[:, at], MASK[:, at]).values
+    real = MASK[:, at][:, ::2]
+    tokens = got.values[:, first // 2 : first // 2 + want.shape[1]]
+    close(tokens[real], want[real])
+  merged = apply(**settings, merged=2, final_norm=False)(variables, SOUND, MASK)
+  plain = apply(**settings, final_norm=False)(variables, SOUND, MASK)
+  close(merged.values[0, 1], plain.values[0, 2:4].mean(axis=0))
+  assert merged.values.shape == (3, 3, 8)

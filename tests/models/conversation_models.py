@@ -16,15 +16,17 @@ LENGTH = 61
 UNREACHED = "']['blocks']['layers']['attention']['key']['bias']"
 # Tokens of an image, or of a tile, by the kind of a model's images.
 TOKENS = {'images': 6, 'patches': 0, 'tiles': 1, 'padded': 4}
-TOKENS |= {'videos': 0, 'sounds': 0}
+TOKENS |= {'videos': 0, 'sounds': 0, 'omni': 0}
 # Setting of the conversations' feature that names theirs.
-SETTINGS = {'videos': 'video', 'sounds': 'sound'}
+SETTINGS = {'videos': 'video', 'sounds': 'sound', 'omni': 'sound'}
+# Kinds that have images beside these.
+MIXED = ('videos', 'omni')
 RATE = 1000
 PLACEHOLDER = '<unk>'  # No text has it: the tokenizer knows all bytes.
-VIDEO_PLACEHOLDER = '<bos>'  # Nor this.
+OTHER_PLACEHOLDER = '<bos>'  # Nor this.
 # Turns of each conversation: texts, and sizes (height, width) of images; videos
-# have frames of such sizes, those with an odd sum are images beside them;
-# sounds have as many samples as these have pixels.
+# have frames of such sizes, sounds as many samples as these have pixels. Those
+# with an odd sum are images beside them.
 TALKS = (
   (['hi'], ['a']),
   ([(6, 9)], ['red']),
@@ -63,7 +65,7 @@ def encode_video(height: int, width: int) -> bytes:
 
 
 def encode(kind: str, height: int, width: int) -> bytes:
-  make = {'sounds': encode_sound, 'videos': encode_video}
+  make = {'sounds': encode_sound, 'omni': encode_sound, 'videos': encode_video}
   return make.get(kind, encode_image)(height, width)
 
 
@@ -72,7 +74,7 @@ def make_record(number: int, talk, kind: str = 'images') -> sources.Record:
   for at, items in enumerate(talk):
     content = []
     for item in items:
-      if isinstance(item, tuple) and kind == 'videos' and sum(item) % 2:
+      if isinstance(item, tuple) and kind in MIXED and sum(item) % 2:
         stills.append(encode_image(*item))
         item = {'field': 'stills'}
       elif isinstance(item, tuple):
@@ -88,12 +90,25 @@ def make_record(number: int, talk, kind: str = 'images') -> sources.Record:
 def make_source(kind: str, talks=TALKS) -> sources.Source:
   return sources.ListSource(
     [make_record(number, talk, kind) for number, talk in enumerate(talks)],
-    kinds={'t': 'turns', 'photos': kind if kind in SETTINGS else 'images'},
+    kinds={
+      't': 'turns',
+      'photos': {'videos': 'videos', 'sounds': 'sounds', 'omni': 'sounds'}.get(
+        kind, 'images'
+      ),
+    },
   )
 
 
 def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
   """The preprocessor of a kind of images, of videos or of sounds."""
+  sounds = {
+    'kind': 'sounds',
+    'number': 3,
+    'rate': RATE,
+    'seconds': 0.16,
+    'step': 8,
+    'merged': 2,
+  }
   images = {
     'images': {'kind': 'images', 'number': 3, 'size': (4, 6)},
     'patches': {
@@ -130,14 +145,8 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
       'max_pixels': 64,
       'min_frames': 2,
     },
-    'sounds': {
-      'kind': 'sounds',
-      'number': 3,
-      'rate': RATE,
-      'seconds': 0.16,
-      'step': 8,
-      'merged': 2,
-    },
+    'sounds': sounds,
+    'omni': sounds,
   }[kind]
   turns = {
     'kind': 'turns',
@@ -145,15 +154,16 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
     SETTINGS.get(kind, 'image'): 'photos',
     'image_tokens': TOKENS[kind],
     'placeholder': PLACEHOLDER,
+    'video_placeholder': OTHER_PLACEHOLDER,
+    'sound_placeholder': OTHER_PLACEHOLDER,
     'packed': True,
     **settings,
   }
   features = {'t': turns, 'photos': images}
-  if kind == 'videos':
-    turns = {**turns, 'image': 'stills', 'video_placeholder': VIDEO_PLACEHOLDER}
-    shared = ('patch_size', 'window', 'min_pixels', 'max_pixels')
-    stills = {'kind': 'patches', 'tokens': 12}
-    stills |= {key: images[key] for key in shared}
+  if kind in MIXED:
+    turns = {**turns, 'image': 'stills'}
+    stills = {'kind': 'patches', 'tokens': 12, 'patch_size': 2, 'window': 2}
+    stills |= {'min_pixels': 16, 'max_pixels': 64}
     features = {'t': turns, 'stills': stills, 'photos': images}
   return preprocess.Preprocessor(
     preprocess.build(features),
@@ -162,11 +172,12 @@ def make_preprocessor(kind: str, **settings) -> preprocess.Preprocessor:
 
 
 def make_model(kind: str) -> models.InterleavedVisionLanguage:
-  """A small LLaVA, Qwen2.5-VL with levels, SmolVLM, OneVision or Qwen2-Audio.
+  """A small LLaVA, Qwen2.5-VL with levels, SmolVLM, OneVision and so on.
 
-  The one of sounds reads the silence after them too, as Whisper does.
+  The one of sounds reads the silence after them too, as Whisper does; the one
+  of sounds and images reads chunks, as Qwen2.5-Omni does.
   """
-  has_patches = kind in ('patches', 'videos')
+  has_patches = kind in ('patches', *MIXED)
   rope = {'rope': {'sections': (1, 1, 1)}} if has_patches else {}
   grid = (2, 3) if kind == 'images' else None  # Of 4 x 6 pixels.
   vision = encoders.ViT(2, 8, 1, 2, 7, position_grid=grid)
@@ -174,7 +185,7 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
   if kind == 'tiles':
     projector = mnn.PixelShuffle(12, 2)
   if has_patches:
-    projector = None
+    projector = projector if kind == 'omni' else None
     vision = encoders.PackedViT(
       8,
       2,
@@ -185,21 +196,30 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
       window=2,
       window_layers=(0,),
       position_grid=(3, 3),
-      level_layers=(0,),
+      level_layers=() if kind == 'omni' else (0,),
       block={'norm': 'rmsnorm'},
     )
   cls, parts = models.InterleavedVisionLanguage, {'vision': vision}
-  if kind == 'sounds':
+  if SETTINGS.get(kind) == 'sound':
     cls = models.InterleavedAudioLanguage
+    alone = kind == 'sounds'
     parts = {
+      'vision': None if alone else vision,
       'audio': encoders.AudioTransformer(
-        8, 1, 2, 7, 20, merged=2, convolves_padding=True
+        8,
+        1,
+        2,
+        7,
+        20,
+        merged=2,
+        chunk=0 if alone else 6,
+        convolves_padding=alone,
       ),
       'spectrogram': {
         'num_mels': 5,
         'n_fft': 8,
         'hop': 4,
-        'fills_silence': True,
+        'fills_silence': alone,
       },
       'sample_rate': RATE,
       'input_sounds': ('photos',),
@@ -222,9 +242,13 @@ def make_model(kind: str) -> models.InterleavedVisionLanguage:
       },
     ),
     projector=projector,
-    placeholders=(3, 1) if kind == 'videos' else (3,),
+    placeholders={'sounds': (1,)}.get(kind, (3, 1) if kind in MIXED else (3,)),
     target_feature='t',
-    input_images={'sounds': (), 'videos': ('stills',)}.get(kind, ('photos',)),
+    input_images={
+      'sounds': (),
+      'videos': ('stills',),
+      'omni': ('stills',),
+    }.get(kind, ('photos',)),
     input_videos=('photos',) if kind == 'videos' else (),
     image_tokens=TOKENS[kind],
     image_newline=kind == 'padded',

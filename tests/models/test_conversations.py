@@ -1,5 +1,6 @@
 """Models that learn conversations with images and others in their places."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from mmjax.data import (
   tokenizers,
 )
 from mmjax.errors import ConfigError
-from mmjax.models import interleaved_inputs
+from mmjax.models import conversations, interleaved_inputs
 from tests.models import conversation_models as cases
 
 KINDS = pytest.mark.parametrize('kind', cases.TOKENS)
@@ -217,11 +218,36 @@ def test_several_fields_of_images_are_read_in_the_order_of_the_text():
     ('images', {'image_text': ('a',)}, 'image_text=.* has placeholder=.* once'),
     ('images', {'image_mark': 'a'}, "image_mark='a' needs image_text too"),
     ('tiles', {'image_tokens': 0}, "image='photos' needs image_tokens"),
+    ('omni', {'sound_placeholder': '<unk>'}, 'is that of images too; use ano'),
   ],
 )
 def test_settings_that_contradict_each_other_are_refused(kind, settings, words):
   with pytest.raises(ConfigError, match=words):
     cases.make_preprocessor(kind, **settings)
+
+
+def test_images_beside_sounds_need_the_width_of_words():
+  model = cases.make_model('omni')
+  narrow = model.clone(vision=model.vision.clone(out_width=10))
+  prepare = cases.make_preprocessor('omni')
+  batch = cases.stack(prepare, cases.make_source('omni'), 8)
+  with pytest.raises(ConfigError, match=r'out_width is 10, .* width, 12'):
+    jax.eval_shape(
+      lambda: narrow.init(
+        jax.random.key(0), prepare.make_inputs(batch), train=False
+      )
+    )
+
+
+def test_a_model_that_hears_keeps_the_placeholder_of_sounds():
+  """Also where its conversations have none: the last one is that of sounds."""
+  prepare = cases.make_preprocessor('omni')
+  described = {'placeholders': (3, 2, 1), 'audio': {'name': 'any'}}
+  for left_out, want in (('', (3, 1)), ('image', (1,)), ('sound', (3, 1))):
+    changed = {left_out: ''} if left_out else {}
+    feature = dataclasses.replace(prepare['t'], **changed)
+    got = conversations.set_placeholder(described, feature, prepare.tokenizer)
+    assert got['placeholders'] == want
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_conversations_are_those_of_the_processor(tmp_path):
       'length': LENGTH,
       'packed': True,
       'sound': 'heard',
-      'placeholder': TOKENS[0],
+      'sound_placeholder': TOKENS[0],
     },
     heard={'kind': 'sounds', 'number': 6, 'seconds': 1.0, 'merged': 2},
   )

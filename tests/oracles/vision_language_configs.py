@@ -1,6 +1,4 @@
-"""Small configs of vision-language models, and their classes."""
-
-import transformers
+"""Small configs of vision-language models."""
 
 VOCABULARY, SEEN, PAD, EOS = 61, 60, 0, 5
 TEXT = {'vocab_size': VOCABULARY, 'bos_token_id': 1, 'eos_token_id': EOS}
@@ -10,6 +8,17 @@ QWEN = {
   'video_token_id': SEEN - 1,
   'vision_start_token_id': 2,
   'vision_end_token_id': 3,
+}
+# Of Qwen2.5-Omni, also what surrounds a sound.
+HEARD, BEGIN, END = 4, SEEN - 2, SEEN - 3
+OMNI = {
+  'vision_start_token_id': 2,
+  'vision_end_token_id': 3,
+  'image_token_index': SEEN,
+  'video_token_index': SEEN - 1,
+  'audio_token_index': HEARD,
+  'audio_start_token_id': BEGIN,
+  'audio_end_token_id': END,
 }
 # The smallest, since norms have 32 groups.
 VQ = {'num_embeddings': 13, 'latent_channels': 5, 'base_channels': 32,
@@ -244,6 +253,33 @@ CONFIGS = {
      'deepstack_visual_indexes': [1], 'hidden_act': 'gelu'},
     {'tie_word_embeddings': True},
   ),
+  'qwen25omni_odd': (
+    {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'num_key_value_heads': 1,
+     'rope_parameters': {'mrope_section': [1, 1, 2]}, **TEXT},
+    {'depth': 2, 'hidden_size': 24, 'out_hidden_size': 24, 'num_heads': 3,
+     'intermediate_size': 17, 'patch_size': 3, 'window_size': 12,
+     'fullatt_block_indexes': [1]},
+    {'audio_config': {
+      'd_model': 18, 'encoder_layers': 2, 'encoder_attention_heads': 3,
+      'encoder_ffn_dim': 17, 'num_mel_bins': 5, 'max_source_positions': 14,
+      'n_window': 5, 'output_dim': 24}},
+  ),
+  'qwen25omni_tied': (
+    {'hidden_size': 20, 'intermediate_size': 44, 'num_hidden_layers': 1,
+     'num_attention_heads': 2, 'num_key_value_heads': 2, 'rms_norm_eps': 1e-3,
+     'rope_parameters': {'mrope_section': [2, 1, 2], 'rope_theta': 100.0},
+     **TEXT},
+    {'depth': 3, 'hidden_size': 16, 'out_hidden_size': 20, 'num_heads': 2,
+     'intermediate_size': 30, 'patch_size': 2, 'window_size': 8,
+     'fullatt_block_indexes': [0], 'temporal_patch_size': 1,
+     'hidden_act': 'gelu'},
+    {'tie_word_embeddings': True, 'position_id_per_seconds': 3,
+     'audio_config': {
+       'd_model': 16, 'encoder_layers': 1, 'encoder_attention_heads': 1,
+       'encoder_ffn_dim': 20, 'num_mel_bins': 4, 'max_source_positions': 6,
+       'n_window': 6, 'output_dim': 20, 'activation_function': 'relu'}},
+  ),
   # Here, the second part is of sounds.
   'qwen2audio_odd': (
     {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 2,
@@ -262,106 +298,3 @@ CONFIGS = {
     {'tie_word_embeddings': True},
   ),
 }  # fmt: skip
-
-
-def make_qwen2audio(text_config, vision_config, **more):
-  return transformers.Qwen2AudioConfig(
-    text_config=text_config,
-    audio_config=transformers.Qwen2AudioEncoderConfig(**vision_config),
-    **more,
-  )
-
-
-FAMILIES = {
-  'gemma3': (
-    transformers.Gemma3Config,
-    transformers.Gemma3ForConditionalGeneration,
-    transformers.Gemma3TextConfig,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'idefics3': (
-    transformers.Idefics3Config,
-    transformers.Idefics3ForConditionalGeneration,
-    transformers.LlamaConfig,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'smolvlm': (
-    transformers.SmolVLMConfig,
-    transformers.SmolVLMForConditionalGeneration,
-    transformers.LlamaConfig,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'internvl': (
-    transformers.InternVLConfig,
-    transformers.InternVLForConditionalGeneration,
-    transformers.Qwen2Config,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'janus': (
-    transformers.JanusConfig,
-    transformers.JanusForConditionalGeneration,
-    transformers.LlamaConfig,
-    transformers.JanusVisionConfig,
-    {'image_token_id': SEEN},
-  ),
-  'llava': (
-    transformers.LlavaConfig,
-    transformers.LlavaForConditionalGeneration,
-    transformers.LlamaConfig,
-    transformers.CLIPVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'onevision': (
-    transformers.LlavaOnevisionConfig,
-    transformers.LlavaOnevisionForConditionalGeneration,
-    transformers.Qwen2Config,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN, 'video_token_index': SEEN - 1},
-  ),
-  'paligemma': (
-    transformers.PaliGemmaConfig,
-    transformers.PaliGemmaForConditionalGeneration,
-    transformers.GemmaConfig,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'paligemma2': (
-    transformers.PaliGemmaConfig,
-    transformers.PaliGemmaForConditionalGeneration,
-    transformers.Gemma2Config,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'qwen2vl': (
-    transformers.Qwen2VLConfig,
-    transformers.Qwen2VLForConditionalGeneration,
-    dict,
-    dict,
-    QWEN,
-  ),
-  'qwen25vl': (
-    transformers.Qwen2_5_VLConfig,
-    transformers.Qwen2_5_VLForConditionalGeneration,
-    dict,
-    dict,
-    QWEN,
-  ),
-  'qwen2audio': (
-    make_qwen2audio,
-    transformers.Qwen2AudioForConditionalGeneration,
-    transformers.Qwen2Config,
-    dict,
-    {'audio_token_index': SEEN},
-  ),
-  'qwen3vl': (
-    transformers.Qwen3VLConfig,
-    transformers.Qwen3VLForConditionalGeneration,
-    dict,
-    dict,
-    QWEN,
-  ),
-}

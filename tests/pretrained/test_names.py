@@ -34,6 +34,7 @@ HEADS = {
     'language_model.lm_head.weight',
   ),
   'qwen2': ('model.embed_tokens.weight', 'lm_head.weight'),
+  'qwen2_5_omni': ('model.embed_tokens.weight', 'lm_head.weight'),
   'qwen2_5_vl': ('model.embed_tokens.weight', 'lm_head.weight'),
   'qwen2_vl': ('model.embed_tokens.weight', 'lm_head.weight'),
   'mistral': ('model.embed_tokens.weight', 'lm_head.weight'),

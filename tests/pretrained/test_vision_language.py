@@ -328,9 +328,9 @@ def test_images_of_another_size_are_refused(tmp_path):
     pretrained.load(tmp_path)
 
 
-@pytest.mark.parametrize('kind', vision_language_sizes.SIZES)
-def test_published_sizes(kind):
-  config, number = vision_language_sizes.SIZES[kind]
-  family = families.find({'model_type': kind})
+@pytest.mark.parametrize('name', vision_language_sizes.SIZES)
+def test_published_sizes(name):
+  config, number = vision_language_sizes.SIZES[name]
+  family = families.find({'model_type': name.partition(' ')[0]})
   shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

@@ -144,6 +144,19 @@ JANUS = {
   },
   'tie_word_embeddings': False,
 }
+OMNI_3B = {
+  'text_config': {
+    'hidden_size': 2048,
+    'intermediate_size': 11008,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 36,
+    'num_key_value_heads': 2,
+    'vocab_size': 151936,
+  },
+  'vision_config': {**QWEN25, 'out_hidden_size': 2048},
+  'audio_config': {'output_dim': 2048},
+}
+OMNI_7B = {'text_config': {}, 'vision_config': QWEN25, 'audio_config': {}}
 # Parameters of the published checkpoints.
 SIZES = {
   'janus': (JANUS, 2_076_636_811),
@@ -155,6 +168,9 @@ SIZES = {
   'llava_onevision': (ONEVISION, 893_675_552),
   'paligemma': (PALIGEMMA, 2_923_466_480),
   'qwen2_vl': ({**QWEN, 'vision_config': QWEN2}, 8_291_375_616),
+  # Without the two vectors that nothing reads.
+  'qwen2_5_omni_thinker': (OMNI_7B, 8_931_806_720),
+  'qwen2_5_omni_thinker 3B': (OMNI_3B, 4_703_460_352),
   'qwen2_5_vl': ({**QWEN, 'vision_config': QWEN25}, 8_292_166_656),
   'qwen3_vl': (QWEN3, 2_127_532_032),
 }

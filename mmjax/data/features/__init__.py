@@ -6,7 +6,7 @@ from mmjax.data.features.flexible_image import FlexibleImage
 from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.json_faults import explain_json_fault
-from mmjax.data.features.media_kinds import name_media
+from mmjax.data.features.media_kinds import PLACEHOLDERS, name_media
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.patches import Patches
 from mmjax.data.features.preference import Preference
@@ -57,6 +57,7 @@ STORED = {kind: cls for kind, cls in KINDS.items() if kind in cls.field_kinds}
 
 __all__ = [
   'KINDS',
+  'PLACEHOLDERS',
   'STORED',
   'UNSET',
   'Category',

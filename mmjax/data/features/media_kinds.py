@@ -1,7 +1,7 @@
 """Features of images, videos and sounds that can stand in a conversation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax.data.features import (
@@ -23,6 +23,12 @@ KINDS = {
 }
 # The type of the part of a message that each of these is.
 PARTS = {'image': 'image', 'video': 'video', 'sound': 'audio'}
+# The setting that names the token that stands for each of these.
+PLACEHOLDERS = {
+  'image': 'placeholder',
+  'video': 'video_placeholder',
+  'sound': 'sound_placeholder',
+}
 
 
 def name_media(holder: Any) -> dict[str, tuple[str, ...]]:
@@ -56,14 +62,6 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
     ConfigError: naming the setting.
   """
   named = name_media(turns)
-  others = [setting for setting in named if setting != 'sound']
-  if 'sound' in named and others:
-    turns.refuse(
-      'sound',
-      f'is beside {others[0]}={getattr(turns, others[0])!r}, but models read '
-      'conversations with images and videos or with sounds; set one of them '
-      "to ''",
-    )
   by_setting = {
     setting: {name: features[name] for name in names if name in features}
     for setting, names in named.items()
@@ -75,9 +73,9 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
         turns.refuse(
           setting, f'names {name!r} of the kind {feature.kind}; use {legal}'
         )
-    needed = 'video_placeholder' if setting == 'video' else 'placeholder'
-    if not getattr(turns, needed):
-      turns.refuse(setting, f'needs {needed} too')
+    if not getattr(turns, PLACEHOLDERS[setting]):
+      turns.refuse(setting, f'needs {PLACEHOLDERS[setting]} too')
+  _check_placeholders(turns, tuple(named))
   turn_checks.check_image_text(turns)
   if 'image' in named:
     _check_images(turns, by_setting['image'])
@@ -86,6 +84,16 @@ def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
     turns.refuse('image_tokens', f'is not legal: {word}s have as many as fit')
   if 'video' in named:
     _check_videos(turns, by_setting.get('image', {}))
+
+
+def _check_placeholders(turns: Any, settings: Sequence[str]) -> None:
+  """Refuses one token for two kinds of media."""
+  words: dict[str, str] = {}
+  for setting in settings:
+    needed = PLACEHOLDERS[setting]
+    word = words.setdefault(getattr(turns, needed), setting)
+    if word != setting:
+      turns.refuse(needed, f'is that of {word}s too; use another')
 
 
 def _check_videos(turns: Any, beside: Mapping[str, base.Feature]) -> None:
@@ -97,8 +105,6 @@ def _check_videos(turns: Any, beside: Mapping[str, base.Feature]) -> None:
         f'is beside images of the kind {feature.kind}; make {name!r} of the '
         "kind 'patches'",
       )
-  if turns.image and turns.video_placeholder == turns.placeholder:
-    turns.refuse('video_placeholder', 'is that of images too; use another')
 
 
 def _check_images(turns: Any, features: Mapping[str, base.Feature]) -> None:

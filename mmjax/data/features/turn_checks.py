@@ -25,9 +25,10 @@ def refuse_placeholders(
     ConfigError: naming the turn that has a placeholder as a text, if any.
   """
   marks = {
-    feature.placeholder: feature.sound or feature.image,
+    feature.placeholder: feature.image,
     feature.image_mark: feature.image,
     feature.video_placeholder: feature.video,
+    feature.sound_placeholder: feature.sound,
   }
   for at, turn in enumerate(turns, 1):
     texts = [item for item in turn['content'] if isinstance(item, str)]
@@ -41,10 +42,11 @@ def refuse_placeholders(
         )
   if sorted(found) == sorted(wanted):
     raise ConfigError(
-      f'{feature.name}: the chat template writes images and videos in another '
-      'order than the conversation has them; use one that keeps it'
+      f'{feature.name}: the chat template writes '
+      f'{" and ".join(list_words(feature))} in another order than the '
+      'conversation has them; use one that keeps it'
     )
-  tokens = filter(None, (feature.placeholder, feature.video_placeholder))
+  tokens = [token for token, names in marks.items() if token and names]
   raise ConfigError(
     f'{feature.name} has {len(found)} tokens {" or ".join(map(repr, tokens))} '
     f'and refers to {len(wanted)} {" and ".join(list_words(feature))}; take '

@@ -52,7 +52,7 @@ def join(
   Args:
     name: name of the conversations' feature.
     examples: all arrays of each conversation.
-    features: features of images by name.
+    features: features of images and others by name.
     image_tokens: number of tokens of a tile.
   """
   out = {
@@ -69,5 +69,9 @@ def join(
     sources[start : start + len(layout)] = layout.sources
     weights[start : start + len(layout)] = layout.weights
     start += len(layout)
-    tiles_before += sum(int(example[f'{n}_mask'].sum()) for n in features)
+    tiles_before += sum(
+      int(example[f'{n}_mask'].sum())
+      for n, feature in features.items()
+      if is_laid_out(feature)
+    )
   return out

@@ -236,7 +236,7 @@ def _find_media(
   if isinstance(feature, sound.Sounds):
     for number, value in enumerate(values, slot):
       tokens = feature.count_tokens(value)
-      grid = packing.Grid(1, 1, tokens)
+      grid = packing.Grid(1, 1, tokens, sound=True)
       yield [Placed(field, number, grid, text=(tokens,), part='audio')]
     return
   grid = packing.Grid(1, 1, image_tokens)
@@ -281,9 +281,9 @@ def make_arrays(
     example[f'{name}_rotary'] = rotary
   if _has_slots(features):
     slots = np.zeros(
-      sum(map(media_kinds.count_slots, features.values())), np.int32
+      sum(map(media_kinds.count_slots, _list_images(features))), np.int32
     )
-    placed = [image.slot for image in list_placed(turns)]
+    placed = [item.slot for item in list_placed(turns) if item.part == 'image']
     slots[: len(placed)] = placed
     example[f'{name}_slots'] = slots
   if any(map(turn_layouts.is_laid_out, features.values())):
@@ -325,8 +325,13 @@ def list_suffixes(features: Mapping[str, base.Feature]) -> tuple[str, ...]:
 def _has_slots(features: Mapping[str, base.Feature]) -> bool:
   """Whether images of several features have an order in the text.
 
-  Tokens of images and videos each have their own, and other placeholders.
+  Tokens of images, videos and sounds each have their own, and other
+  placeholders.
   """
-  return len(features) > 1 and all(
-    map(media_kinds.counts_media, features.values())
-  )
+  images = _list_images(features)
+  return len(images) > 1 and all(map(media_kinds.counts_media, images))
+
+
+def _list_images(features: Mapping[str, base.Feature]) -> list[base.Feature]:
+  """The features of images, whose slots are the first."""
+  return [f for f in features.values() if media_kinds.get_word(f) == 'image']

@@ -14,8 +14,8 @@ def list_tokens(feature: Any) -> dict[str, str]:
     feature: the conversation's feature.
   """
   return {
-    media_kinds.PARTS[setting]: (
-      feature.video_placeholder if setting == 'video' else feature.placeholder
+    media_kinds.PARTS[setting]: getattr(
+      feature, media_kinds.PLACEHOLDERS[setting]
     )
     for setting in media_kinds.name_media(feature)
   }
@@ -47,8 +47,10 @@ def find_ids(feature: Any) -> dict[str, int]:
   for kind, token in list_tokens(feature).items():
     token_id = feature.tokenizer.find_id(token)
     if token_id is None:
-      setting = 'video_placeholder' if kind == 'video' else 'placeholder'
-      feature.refuse(setting, 'is not a token of the tokenizer')
+      word = next(w for w, part in media_kinds.PARTS.items() if part == kind)
+      feature.refuse(
+        media_kinds.PLACEHOLDERS[word], 'is not a token of the tokenizer'
+      )
     found[kind] = token_id
   return found
 

@@ -51,15 +51,16 @@ class Turns(base.Feature):
       each once; before the first question if they are questions. '' for none.
     video: feature of the kind `videos`, in the same way, alone or beside images
       of the kind `patches`; '' for none.
-    sound: feature of the kind `sounds`, in the same way, without images and
-      videos; '' for none.
+    sound: feature of the kind `sounds`, in the same way, alone or beside
+      images and videos; '' for none.
     image_tokens: number of tokens of an image, or of a tile, in the model; 0
       with patches, videos and sounds, which have as many as they are large or
       long.
-    placeholder: token that stands for each of them, such as '<image>'; it is
-      the one that the chat template writes for an image or a sound. For a
-      template of texts alone, any token that the texts lack.
+    placeholder: token that stands for each image, such as '<image>'; it is the
+      one that the chat template writes for an image. For a template of texts
+      alone, any token that the texts lack.
     video_placeholder: the same for videos.
+    sound_placeholder: the same for sounds.
     image_text: texts and tokens that are read for an image, one after the
       other, such as ('<begin>', '<image>', '<end>'), with the placeholder once;
       () for the placeholder alone.
@@ -91,6 +92,7 @@ class Turns(base.Feature):
   image_tokens: int = 0
   placeholder: str = ''
   video_placeholder: str = ''
+  sound_placeholder: str = ''
   image_text: Sequence = ()
   image_mark: str = ''
   requires_answer: bool = True

@@ -79,6 +79,9 @@ class Videos(several.StoredFiles, patches.Patches):
     window: side of a window in tokens; 0 for none.
     tokens_per_second: rotary positions of a second; 0 if the steps of a video
       count instead.
+    assumes_fps: whether these follow from `fps`, also where a video has too few
+      frames or too many for it (Qwen2.5-Omni); otherwise from the rate at which
+      frames were sampled (Qwen2.5-VL).
     time_text: text that stands in a conversation before each step, with its
       time in seconds as Python formats it, such as '<{:.1f} seconds>'; each
       step then stands for itself (Qwen3-VL). In a turn of the assistant's it is
@@ -95,6 +98,7 @@ class Videos(several.StoredFiles, patches.Patches):
     *patches.Patches.encoder_settings,
     'scheme',
     'tokens_per_second',
+    'assumes_fps',
     'time_text',
   )
 
@@ -108,6 +112,7 @@ class Videos(several.StoredFiles, patches.Patches):
   total_pixels: int = 0
   frame_pixels: int = 0
   tokens_per_second: float = 0.0
+  assumes_fps: bool = False
   time_text: str = ''
 
   def __post_init__(self):
@@ -209,7 +214,8 @@ class Videos(several.StoredFiles, patches.Patches):
     side, interval = self.patch_size * self.merge_size, 1.0
     size = self._fit_frames(height, width, len(sample.numbers))
     if self.tokens_per_second:
-      interval = self.tokens_per_second * self.temporal_patch_size / sample.rate
+      rate = self.fps if self.assumes_fps else sample.rate
+      interval = self.tokens_per_second * self.temporal_patch_size / rate
     times = video_files.average_times(sample.times, self.temporal_patch_size)
     grid = packing.Grid(
       len(times), size[0] // side, size[1] // side, interval, video=True
