@@ -7,6 +7,10 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.errors import ConfigError
 
+# The logit of a key that a query may not attend to: finite, so that queries
+# without any key stay finite.
+LOWEST = jnp.finfo(jnp.float32).min
+
 
 def dot_product_attention(
   query: Float[Array, 'B T H K'],
@@ -39,33 +43,87 @@ def dot_product_attention(
   Raises:
     ConfigError: if G doesn't divide H.
   """
+  length, heads = query.shape[1:3]
   groups = key.shape[2]
-  check_heads(query.shape[2], groups)
+  check_heads(heads, groups)
   if mask is not None:
     # A key that no query uses may contain anything, NaN included, and 0 * NaN
     # would spoil the sums below and their gradients.
     used = jnp.any(mask, axis=1)[:, :, None, None]  # [B, S, 1, 1]
     key, value = jnp.where(used, key, 0), jnp.where(used, value, 0)
-  query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
   query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
-  logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)  # [B, G, R, T, S]
-  logits = cap_softly(logits.astype(jnp.float32), softcap)
+  # N = R * T rows of queries. No axis of size 1, for which XLA would copy.
+  query = einops.rearrange(query, 'b t (g r) k -> b g (r t) k', g=groups)
+  key, value = (einops.rearrange(x, 'b s g k -> b g s k') for x in (key, value))
+  logits = _compare(query, key).astype(jnp.float32)  # [B, G, N, S]
+  logits = cap_softly(logits, softcap)
   if bias is not None:
     logits += einops.rearrange(
-      bias.astype(jnp.float32), 'b (g r) t s -> b g r t s', g=groups
+      bias.astype(jnp.float32), 'b (g r) t s -> b g (r t) s', g=groups
     )
   if mask is not None:
-    allowed = mask[:, None, None]
-    # The lowest finite number, so that rows without any key stay finite.
-    logits = jnp.where(allowed, logits, jnp.finfo(jnp.float32).min)
-    weights = jnp.where(allowed, jax.nn.softmax(logits), 0.0)
-  else:
-    weights = jax.nn.softmax(logits)
-  mixed = jnp.einsum('bgrts,bsgk->btgrk', weights.astype(value.dtype), value)
+    repeats = heads // groups if mask.shape[1] > 1 else 1
+    allowed = einops.repeat(mask, 'b t s -> b 1 (r t) s', r=repeats)
+    logits = jnp.where(allowed, logits, LOWEST)
+  weights = _softmax(logits)
+  mixed = _mix(weights.astype(value.dtype), value)  # [B, G, N, K]
   return (
-    einops.rearrange(mixed, 'b t g r k -> b t (g r) k'),
-    einops.rearrange(weights, 'b g r t s -> b (g r) t s'),
+    einops.rearrange(mixed, 'b g (r t) k -> b t (g r) k', t=length),
+    einops.rearrange(weights, 'b g (r t) s -> b (g r) t s', t=length),
   )
+
+
+@jax.custom_vjp
+def _compare(query: Array, key: Array) -> Array:
+  """Dot products [B, G, N, S] of queries [B, G, N, K] and keys [B, G, S, K].
+
+  The gradients of both products are written down, for the sake of CPUs: for
+  those that JAX derives, XLA copies the larger factor, transposed.
+  """
+  return jnp.einsum('bgnk,bgsk->bgns', query, key)
+
+
+def _compare_backward(saved, grad):
+  query, key = saved
+  return _mix(grad, key), _sum_queries(query, grad)
+
+
+@jax.custom_vjp
+def _mix(weights: Array, value: Array) -> Array:
+  """Sums [B, G, N, K] of values [B, G, S, K] by weights [B, G, N, S]."""
+  return jnp.einsum('bgns,bgsk->bgnk', weights, value)
+
+
+def _mix_backward(saved, grad):
+  weights, value = saved
+  return _compare(grad, value), _sum_queries(grad, weights)
+
+
+_compare.defvjp(lambda *inputs: (_compare(*inputs), inputs), _compare_backward)
+_mix.defvjp(lambda *inputs: (_mix(*inputs), inputs), _mix_backward)
+
+
+def _sum_queries(vectors: Array, weights: Array) -> Array:
+  """Sums [B, G, S, K] of vectors [B, G, N, K] by weights [B, G, N, S]."""
+  summed = jnp.einsum('bgnk,bgns->bgks', vectors, weights)
+  return jnp.swapaxes(summed, -1, -2)
+
+
+@jax.custom_vjp
+def _softmax(logits: Array) -> Array:
+  """The softmax over the last axis; zeros where all logits are `LOWEST`."""
+  highest = jnp.maximum(logits.max(axis=-1, keepdims=True), LOWEST / 2)
+  weights = jnp.exp(logits - highest)
+  total = weights.sum(axis=-1, keepdims=True)
+  return weights * (1 / jnp.where(total > 0, total, 1.0))
+
+
+def _softmax_backward(weights, grad):
+  mean = jnp.sum(weights * grad, axis=-1, keepdims=True)
+  return (weights * (grad - mean),)
+
+
+_softmax.defvjp(lambda logits: (_softmax(logits),) * 2, _softmax_backward)
 
 
 def cap_softly(
