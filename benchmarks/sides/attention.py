@@ -25,6 +25,9 @@ def make_mmjax(form: str, length: int, tiny: bool) -> Work:
 
   from mmjax import ops
   from mmjax.parallel import tiled_attention
+  from mmjax.training import allocator
+
+  allocator.keep_memory()  # As a training run does.
 
   def attend(query, key, value):
     if form == 'tiled':

@@ -139,6 +139,7 @@ class Attention(nn.Module):
       own=own,
       needs_weights=collected or visible.bias is not None,
       masked=visible.mask_granularity(),
+      causal=visible.causal and visible.prefix_mask is None,
       capped=self.softcap is not None,
     )
     if form == 'plain':

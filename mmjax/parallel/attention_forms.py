@@ -22,6 +22,8 @@ WHOLE = 2**24
 # for TPUs pad to whole blocks: of 197 tokens they compute 1.7 times the
 # products, and what they save of the logits is less than what they add.
 LONG = {'tpu': 512, 'gpu': 128}
+# Least number of keys of which causal attention on CPUs leaves out later tiles.
+LONG_CAUSAL = 512
 
 _only_plain = contextvars.ContextVar('only_plain', default=False)
 
@@ -33,6 +35,7 @@ def choose(
   own: bool,
   needs_weights: bool,
   masked: str = 'queries',
+  causal: bool = False,
   capped: bool = False,
 ) -> str:
   """Chooses the form of attention by platform, sizes and mesh in the context.
@@ -45,6 +48,7 @@ def choose(
   | 'ring' | self-attention of tokens that are split between devices |
   | 'splash' | TPUs, `LONG` queries and keys, not masked by query or capped |
   | 'cudnn' | GPUs, `LONG` queries and keys, half precision, not capped |
+  | 'tiled' | CPUs, causal, `LONG_CAUSAL` keys |
   | 'tiled' | a device would compute more than `WHOLE` logits |
   | 'plain' | few logits, or keys of one tile |
 
@@ -58,6 +62,7 @@ def choose(
     masked: what says which keys a query may attend to, apart from `causal`:
       'nothing', 'keys' (segments, or a mask that is the same for all queries),
       or 'queries' (a prefix, a window, or another mask).
+    causal: whether no query attends to later keys, without a prefix.
     capped: whether logits have a limit, which kernels of accelerators lack.
   """
   if needs_weights or _only_plain.get():
@@ -77,6 +82,8 @@ def choose(
       masked != 'nothing',
     ):
       return 'cudnn'
+  if platform == 'cpu' and causal and key.shape[1] >= LONG_CAUSAL:
+    return 'tiled'
   logits = batch * heads * length * key.shape[1]
   shards = collectives.num_shards(
     collectives.dividing_axes(mesh_lib.BATCH_AXES, batch)

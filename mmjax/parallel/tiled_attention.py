@@ -10,13 +10,15 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.ops import attention
 from mmjax.parallel import collectives, kept
+from mmjax.parallel import mesh as mesh_lib
 
-# Number of keys whose logits a device holds at once.
+# Most keys of which a device holds the logits at once, and those of a CPU,
+# whose caches are small, and which leaves out more of later keys.
 TILE = 512
+CPU_TILE = 256
 # Most parts of the queries of causal attention, each with the keys up to its
 # end: of n parts, (n - 1) / 2n of the work is left out.
 PARTS = 4
-_LOWEST = jnp.finfo(jnp.float32).min
 
 
 def tiled_attention(
@@ -118,7 +120,8 @@ def _attend_part(
 
 def choose_tile(length: int, shards: int = 1) -> int:
   """Number of keys of a tile, for a length that is split between shards."""
-  tiles = -(-length // (shards * TILE))
+  most = min(TILE, CPU_TILE) if mesh_lib.platform() == 'cpu' else TILE
+  tiles = -(-length // (shards * most))
   return -(-length // (shards * tiles))
 
 
@@ -214,15 +217,15 @@ def _forward(settings, query, key, value, structure):
 
   def add_tile(state, keys):
     highest, total, mixed = state
-    keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
-    logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
+    keys, allowed = _mask_keys(settings, keys, structure, query)
+    logits = _dot('bgnk,bsgk->bgns', scaled, keys.key)
     logits = attention.cap_softly(logits, settings.softcap)
-    logits = _where(allowed, logits, _LOWEST)
+    logits = _where(allowed, logits, attention.LOWEST)
     new = jnp.maximum(highest, logits.max(axis=-1))
-    weights = _where(allowed, jnp.exp(logits - new[..., None]), 0.0)
+    weights = jnp.exp(logits - new[..., None])
     decay = jnp.exp(highest - new)
     total = decay * total + weights.sum(axis=-1)
-    more = _dot('bgrts,bsgk->bgrtk', weights.astype(value.dtype), keys.value)
+    more = _dot('bgns,bsgk->bgnk', weights.astype(value.dtype), keys.value)
     return (new, total, decay[..., None] * mixed + more), None
 
   def visit(state, keys):
@@ -230,7 +233,8 @@ def _forward(settings, query, key, value, structure):
     return jax.lax.scan(add_tile, state, tiles)[0], keys
 
   zero = jnp.zeros(scaled.shape, jnp.float32)
-  state = zero[..., 0] + _LOWEST, zero[..., 0], zero
+  # Above `LOWEST`, so that the weights of masked keys are always zero.
+  state = zero[..., 0] + attention.LOWEST / 2, zero[..., 0], zero
   moving = _local_keys(settings, key, value)
   state, _ = collectives.scan_ring(visit, state, moving, settings.axis)
   highest, total, mixed = state
@@ -238,7 +242,7 @@ def _forward(settings, query, key, value, structure):
   mixed = kept.name(mixed / total[..., None], kept.ATTENTION)
   log_total = kept.name(highest + jnp.log(total), kept.ATTENTION)
   saved = query, key, value, structure, mixed, log_total
-  return _ungroup_heads(mixed).astype(query.dtype), saved
+  return _ungroup_heads(mixed, query).astype(query.dtype), saved
 
 
 def _backward(settings, saved, grad):
@@ -249,19 +253,20 @@ def _backward(settings, saved, grad):
   mean = jnp.sum(grad.astype(jnp.float32) * mixed, axis=-1)
 
   def add_tile(query_grad, keys):
-    keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
-    logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
-    logits = attention.cap_softly(logits, settings.softcap)
-    weights = _where(allowed, jnp.exp(logits - log_total[..., None]), 0.0)
-    logit_grad = _dot('bgrtk,bsgk->bgrts', grad, keys.value) - mean[..., None]
+    keys, allowed = _mask_keys(settings, keys, structure, query)
+    capped = _dot('bgnk,bsgk->bgns', scaled, keys.key)
+    capped = attention.cap_softly(capped, settings.softcap)
+    logits = _where(allowed, capped, attention.LOWEST)
+    weights = jnp.exp(logits - log_total[..., None])
+    logit_grad = _dot('bgnk,bsgk->bgns', grad, keys.value) - mean[..., None]
     logit_grad = weights * logit_grad
     if settings.softcap is not None:
-      logit_grad *= 1 - (logits / settings.softcap) ** 2
+      logit_grad *= 1 - (capped / settings.softcap) ** 2
     logit_grad = logit_grad.astype(query.dtype)
     weights = weights.astype(query.dtype)
-    return query_grad + _dot('bgrts,bsgk->bgrtk', logit_grad, keys.key), (
-      _dot('bgrts,bgrtk->bsgk', logit_grad, scaled),
-      _dot('bgrts,bgrtk->bsgk', weights, grad),
+    return query_grad + _dot('bgns,bsgk->bgnk', logit_grad, keys.key), (
+      _dot('bgns,bgnk->bsgk', logit_grad, scaled),
+      _dot('bgns,bgnk->bsgk', weights, grad),
     )
 
   def visit(query_grad, moving):
@@ -276,7 +281,8 @@ def _backward(settings, saved, grad):
   query_grad, (_, grads) = collectives.scan_ring(
     visit, zeros(scaled), moving, settings.axis
   )
-  query_grad = _ungroup_heads(settings.scale * query_grad).astype(query.dtype)
+  query_grad = _ungroup_heads(settings.scale * query_grad, query)
+  query_grad = query_grad.astype(query.dtype)
   return query_grad, *(each.astype(key.dtype) for each in grads), None
 
 
@@ -299,12 +305,12 @@ def _local_keys(settings, key, value):
   return _Keys(*jax.lax.optimization_barrier((key, value, first)))
 
 
-def _mask_keys(settings, keys, structure, length):
+def _mask_keys(settings, keys, structure, query):
   """Zeros keys that no query of this device may attend to; returns the mask.
 
-  The mask is [B, 1, 1, T, S], where B and T may be 1; None means everything.
+  The mask is [B, 1, N, S], where B and N may be 1; None means everything.
   """
-  size = keys.key.shape[1]
+  length, (size, groups) = query.shape[1], keys.key.shape[1:3]
 
   def cut(x):
     if x is None:
@@ -332,7 +338,9 @@ def _mask_keys(settings, keys, structure, length):
   # Keys and values that no query uses may contain anything, NaN included.
   used = allowed.any(axis=1)[:, :, None, None]
   cleared = (jnp.where(used, x, 0) for x in keys[:2])
-  return _Keys(*cleared, keys.first), allowed[:, None, None]
+  repeats = query.shape[2] // groups if allowed.shape[1] > 1 else 1
+  allowed = einops.repeat(allowed, 'b t s -> b 1 (r t) s', r=repeats)
+  return _Keys(*cleared, keys.first), allowed
 
 
 def _pair(of_queries, of_keys):
@@ -351,8 +359,9 @@ def _join_tiles(tiles):
 
 
 def _group_heads(x, key):
-  return einops.rearrange(x, 'b t (g r) k -> b g r t k', g=key.shape[2])
+  """The queries of G key-value heads, [B, G, N, K]: N = R * T rows."""
+  return einops.rearrange(x, 'b t (g r) k -> b g (r t) k', g=key.shape[2])
 
 
-def _ungroup_heads(x):
-  return einops.rearrange(x, 'b g r t k -> b t (g r) k')
+def _ungroup_heads(x, query):
+  return einops.rearrange(x, 'b g (r t) k -> b t (g r) k', t=query.shape[1])

@@ -116,7 +116,7 @@ def test_queries_leave_out_later_keys():
     )
     return flops.count(jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).jaxpr)
 
-  tile = tiled_attention.TILE
+  tile = tiled_attention.CPU_TILE
   assert work(2 * tile, causal=True) == 3 / 4 * work(2 * tile)
   assert work(8 * tile, causal=True) == 5 / 8 * work(8 * tile)
 
@@ -147,6 +147,9 @@ def test_the_form_depends_on_the_size():
   assert choose(2, long, long, own=False) == 'tiled'
   assert choose(2, long, long, needs_weights=True) == 'plain'
   assert choose(64, 256, 512) == 'plain'  # One tile.
+  causal = functools.partial(choose, 1, causal=True)
+  assert causal(512, 512) == 'tiled'  # Later keys are left out.
+  assert causal(511, 511) == 'plain'
   with attention_forms.only_plain():
     assert choose(2, long, long) == 'plain'
 
