@@ -25,7 +25,8 @@ def dot_product_attention(
   """Scaled dot-product attention (Vaswani et al. 2017, equation 1).
 
   Queries are grouped (Ainslie et al. 2023): G key-value heads serve H = G * R
-  query heads. The softmax is in float32.
+  query heads. The softmax is in float32. Its derivatives are of reverse mode,
+  to any order; `jax.jvp` of it is an error.
 
   Args:
     query: queries [B, T, H, K].
