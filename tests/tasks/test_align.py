@@ -51,7 +51,7 @@ def test_texts_are_ranked_by_the_score_of_the_task(fields):
     ),
     tasks={'align': tasks.Align(features=fields, score='maxsim')},
     prepare=lambda **values: values,
-    apply=lambda make, batch, name: vectors[name],
+    predict=lambda make, batch, name: vectors[name],
   )
   use = tasks.Align.predict_use
   lines = use.make_lines(run, {'image': 'a.png'}, ['two', 'one'], 1)
