@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax import evaluators, tasks
-from mmjax.cli import predict as command
+from mmjax.cli import predict_output
 from mmjax.data import preprocess, shapes_detector, shapes_drawing, tokenizers
 from mmjax.data import shapes_scenes as scenes
 from mmjax.errors import ConfigError
@@ -164,7 +164,7 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
 def test_the_flags_of_predict_reach_the_task():
   flag = tasks.Draw.predict_use
   args = types.SimpleNamespace(seed=3, guidance=None, copies=2)
-  chosen = command._list_drawing_settings(args, flag)
+  chosen = predict_output.list_drawing_settings(args, flag)
   assert chosen == {'seed': 3, 'copies': 2}
   run = make_run()
   cells = flag.draw(run, {}, ['a', 'b'], **chosen)
@@ -172,7 +172,7 @@ def test_the_flags_of_predict_reach_the_task():
   np.testing.assert_array_equal(run.asked[0][1], [3, 4, 5, 6])
   args.copies = 0
   with pytest.raises(ConfigError, match='--copies=0 is not legal'):
-    command._list_drawing_settings(args, flag)
+    predict_output.list_drawing_settings(args, flag)
   other = tasks.Captioning.predict_use
   with pytest.raises(ConfigError, match='--seed=3: the task has no such'):
-    command._list_drawing_settings(args, other)
+    predict_output.list_drawing_settings(args, other)
