@@ -58,7 +58,8 @@ CASES = {
 MODELS = sorted(
   path.parent.name
   for path in GOLDEN.glob('*/config.json')
-  if path.parent.name not in ('resnet', 'whisper_ctranslate2')
+  # The first two have no dense layers.
+  if path.parent.name not in ('encodec', 'resnet', 'whisper_ctranslate2')
   and 'architectures' in json.loads(path.read_text())
 )
 
