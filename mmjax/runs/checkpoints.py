@@ -8,6 +8,7 @@ any moment leaves the checkpoints before as they were.
 """
 
 import itertools
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,12 @@ def _open_manager(
     def reached_preemption(self, step: int) -> bool:
       return False
 
+    def metrics(self, step: int) -> Any:
+      try:
+        return super().metrics(step)
+      except json.JSONDecodeError:
+        return None  # `restore` finds out whether more is damaged.
+
   return Manager(folder, options=options)
 
 
@@ -90,8 +97,7 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=True,
-        # Without it, metrics are not saved, and a resumed run knows no best.
-        best_fn=_get_best if keep_best else None,
+        best_fn=_get_best if keep_best else None,  # It saves metrics.
       ),
     )
 
