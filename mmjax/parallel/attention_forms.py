@@ -84,13 +84,18 @@ def choose(
       return 'cudnn'
   if platform == 'cpu' and causal and key.shape[1] >= LONG_CAUSAL:
     return 'tiled'
-  logits = batch * heads * length * key.shape[1]
-  shards = collectives.num_shards(
+  few = batch * heads * length * key.shape[1] <= WHOLE * _count_shards(
+    batch, key
+  )
+  return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
+
+
+def _count_shards(batch: int, key: Array) -> int:
+  """Devices that examples and key-value heads are split between."""
+  return collectives.num_shards(
     collectives.dividing_axes(mesh_lib.BATCH_AXES, batch)
     + collectives.dividing_axes(['tensor'], key.shape[2])
   )
-  few = logits <= WHOLE * shards
-  return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
 
 
 @contextlib.contextmanager
