@@ -87,7 +87,7 @@ def naming(argument: str, action: str) -> Iterator[None]:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say how a run is opened; see `get_run`."""
+  """Adds the flags that say which checkpoint and file a run is opened with."""
   parser.add_argument(
     '--experiment',
     metavar='FILE',

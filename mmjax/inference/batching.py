@@ -135,7 +135,7 @@ class Engine:
 
   @property
   def capacity(self) -> int:
-    """Capacity: most answers that are written or wait at once."""
+    """Largest number of answers that are written or wait at once."""
     return self._max_waiting + self.batch_size
 
   def submit(self, *answers: Answer) -> None:

@@ -57,7 +57,7 @@ class FiniteScalar(nn.Module):
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
   ) -> vector_quantizers.Codes:
-    """Quantizes a feature map; see `VectorQuantizer`."""
+    """Quantizes a feature map, as `VectorQuantizer` does."""
     del mask, rng
     x = inputs.astype(jnp.float32)
     levels = vector_quantizers.along_last(
@@ -139,7 +139,7 @@ class LookupFree(nn.Module):
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
   ) -> vector_quantizers.Codes:
-    """Quantizes a feature map; see `VectorQuantizer`."""
+    """Quantizes a feature map, as `VectorQuantizer` does."""
     del rng
     x = inputs.astype(jnp.float32)
     signs = jnp.where(x > 0, 1.0, -1.0)

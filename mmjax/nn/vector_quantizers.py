@@ -234,7 +234,7 @@ class ResidualQuantizer(nn.Module):
   def __call__(
     self, inputs: Array, mask: Array, rng: Array | None = None
   ) -> Codes:
-    """Quantizes a feature map; see `VectorQuantizer`."""
+    """Quantizes a feature map, as `VectorQuantizer` does."""
     x = left = inputs.astype(jnp.float32)
     loss, ids, moves = jnp.zeros(len(x)), [], {}
     for i, layer in enumerate(self.layers):

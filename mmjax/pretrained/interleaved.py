@@ -65,7 +65,7 @@ class PublishedInterleaved(language_models.PublishedWriter):
 
   @functools.cached_property
   def image_text(self) -> PlaceholderExpansion | None:
-    """What is read for an image, see `read_expansion`."""
+    """What is read for an image, by `read_expansion`."""
     return self.read_expansion(
       self.config, self.tokenizer_config, self.tokenizer.id_to_token
     )

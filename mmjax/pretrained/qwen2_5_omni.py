@@ -148,7 +148,7 @@ class Model(qwen2_5_vl.Model, listeners.PublishedListener):
   def prepare_batch(
     self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False
   ) -> tuple[Batch, list[list[int]]]:
-    """Makes the input of the module, see `PublishedInterleaved`."""
+    """Makes the input of the module, as `PublishedInterleaved` does."""
     texts = base.as_list(texts)
     rows = [base.as_list(entry) for entry in base.as_list(images)]
     if len(rows) == len(texts):

@@ -69,7 +69,7 @@ _MERGED = 2
 class Model(listeners.PublishedListener):
   """Qwen2-Audio; `<|audio_bos|><|AUDIO|><|audio_eos|>` stands for a sound.
 
-  Sounds have at most 30 seconds, see `PublishedListener`.
+  Sounds have at most 30 seconds.
   """
 
   def prepare_images(
@@ -79,7 +79,7 @@ class Model(listeners.PublishedListener):
     return self.prepare_sounds(rows)
 
   def pack_spectrograms(self, spectrogram: Any, frames: np.ndarray) -> Batch:
-    """Keys of the batch, see `PublishedListener`.
+    """Keys of the batch, as of `PublishedListener`.
 
     Raises:
       ConfigError: if F is not that of the model.

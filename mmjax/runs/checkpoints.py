@@ -9,6 +9,7 @@ any moment leaves the checkpoints before as they were.
 
 import itertools
 import json
+import operator
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,12 +31,18 @@ with epy.lazy_imports():  # Slow to import.
 FOLDER = 'checkpoints'
 # Items: the EMA of all parameters, or of the trained ones if some are frozen.
 _EMA, _TRAINED_EMA = 'ema', 'trained_ema'
+# Item: the metric of `keep_best`, where it was measured.
+_METRICS, _get_best = 'best_metric', operator.itemgetter('best')
 # Behind the name of a checkpoint that could not be read.
 DAMAGED = '.damaged'
 
 
-def _get_best(metrics: Mapping[str, float]) -> float:
-  return metrics['best']
+def _read_metrics(folder: Path, step: int) -> dict[str, float] | None:
+  """The metric of `keep_best` at a step; None without one, or if damaged."""
+  try:
+    return json.loads((folder / str(step) / _METRICS / 'metadata').read_text())
+  except (FileNotFoundError, json.JSONDecodeError):
+    return None
 
 
 class CheckpointRenamedError(Exception):
@@ -55,10 +62,7 @@ def _open_manager(
       return False
 
     def metrics(self, step: int) -> Any:
-      try:
-        return super().metrics(step)
-      except json.JSONDecodeError:
-        return None  # `restore` finds out whether more is damaged.
+      return _read_metrics(folder, step)
 
   return Manager(folder, options=options)
 
@@ -97,7 +101,6 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=True,
-        best_fn=_get_best if keep_best else None,  # It saves metrics.
       ),
     )
 
@@ -124,13 +127,14 @@ class Checkpoints:
     step = int(state.step)
     if step == self.latest():
       return
-    best = None
-    if metrics and self._best in metrics:
-      best = {'best': float(metrics[self._best])}
+    found = (metrics or {}).get(self._best)
+    best = None if found is None else {'best': float(found)}
     items = {
       name: ocp.args.StandardSave(value)
       for name, value in _items(state).items()
     }
+    if best is not None:  # Orbax would warn of steps without an evaluation.
+      items[_METRICS] = ocp.args.JsonSave(best)
     self._manager.save(step, args=ocp.args.Composite(**items), metrics=best)
     if metrics and self._best and best is None:
       self.wait()
@@ -275,19 +279,15 @@ def find_step(
   if not there:
     raise ConfigError(f'{workdir} has no checkpoint; train it first')
   if wanted == 'best':
-    manager = _open_manager(
-      Path(workdir).absolute() / FOLDER,
-      options=ocp.CheckpointManagerOptions(create=False),
-    )
-    found = {step: manager.metrics(step) for step in there}
-    there = [step for step in there if found[step]]
+    metrics = {n: _read_metrics(Path(workdir) / FOLDER, n) for n in there}
+    found = {n: _get_best(of_step) for n, of_step in metrics.items() if of_step}
+    if not found:
+      raise ConfigError(
+        f'{workdir} has no best checkpoint: none of the steps {there} has the '
+        'metric of train.keep_best'
+      )
     choose = max if best_mode == 'max' else min
-    if there:
-      return choose(there, key=lambda step: _get_best(found[step]))
-    raise ConfigError(
-      f'{workdir} has no best checkpoint: it was trained without '
-      f'train.keep_best; there are those of the steps {[*found]}'
-    )
+    return choose(found, key=found.__getitem__)
   if wanted is not None and wanted not in there:
     raise ConfigError(
       f'{workdir} has no checkpoint of step {wanted}; there are {there}'

@@ -67,10 +67,10 @@ class Videos(several.StoredFiles, patches.Patches):
     min_pixels: smallest number of pixels after the resize, of a frame or of all
       frames of a video, by the scheme.
     max_pixels: largest number of pixels, in the same way.
-    total_pixels: of the scheme frames, largest number of pixels of a video, of
+    total_pixels: with scheme='frames', largest number of pixels of a video, of
       each `temporal_patch_size` counted once, which its frames share; 0 for
       none. A frame keeps 1.05 `min_pixels`.
-    frame_pixels: of the scheme whole, largest number of pixels of a frame,
+    frame_pixels: with scheme='whole', largest number of pixels of a frame,
       which keeps 1.05 `min_pixels`; 0 for none.
     patch_size: side of a patch in pixels.
     merge_size: side, in patches, of the square that becomes one token.
