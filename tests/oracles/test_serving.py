@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.data import chat_forms
-from tests.inference import test_serving
+from tests.inference import chat_llava
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
 SECONDS = 300
@@ -51,7 +51,7 @@ def test_a_stream_about_an_image_is_the_answer(address):
   assert [model.id for model in client.models.list()] == ['tiny']
   asked = {
     'model': 'tiny',
-    'messages': test_serving._say('a small cat', 'red'),
+    'messages': chat_llava.say('a small cat', 'red'),
     'max_tokens': 9,
     'temperature': 1.5,
     'seed': 3,
@@ -74,14 +74,14 @@ def test_fifty_at_once_one_of_them_broken(address):
   asked = [
     {
       'model': 'tiny',
-      'messages': test_serving._say('a red', *['blue'] * (seed % 2)),
+      'messages': chat_llava.say('a red', *['blue'] * (seed % 2)),
       'max_tokens': 5,
       'temperature': 1.5,
       'seed': seed,
     }
     for seed in range(50)
   ]
-  broken = {**asked[20], 'messages': test_serving._say('<image>')}
+  broken = {**asked[20], 'messages': chat_llava.say('<image>')}
 
   async def ask(request):
     try:
@@ -110,7 +110,7 @@ def test_fifty_at_once_one_of_them_broken(address):
 
 def test_a_client_that_leaves_and_an_end_while_a_stream_runs(address):
   client = openai.OpenAI(base_url=address, api_key='none', timeout=SECONDS)
-  asked = {'model': 'tiny', 'messages': test_serving._say('cat')}
+  asked = {'model': 'tiny', 'messages': chat_llava.say('cat')}
   with client.chat.completions.create(**asked, stream=True) as stream:
     next(iter(stream))
   # Another is answered all the same.
