@@ -12,6 +12,7 @@ import transformers
 from mmjax.pretrained import janus
 from tests.oracles import harness
 from tests.oracles import test_vision_language as others
+from tests.oracles import vision_language_batches as batches
 from tests.oracles import vision_language_configs as models
 
 BEGIN = 2
@@ -28,8 +29,8 @@ def pair(request, tmp_path_factory):
 def draw_batch(left):
   """Prompts of three lengths, and tokens of an image after each."""
   rng = np.random.default_rng(0)
-  rows = [[1, *others.words(rng, number), BEGIN] for number in (5, 2, 7)]
-  ids, mask = others.pad_rows(rows, left)
+  rows = [[1, *batches.words(rng, number), BEGIN] for number in (5, 2, 7)]
+  ids, mask = batches.pad_rows(rows, left)
   batch = {'text': jnp.asarray(ids), 'text_mask': jnp.asarray(mask)}
   return rows, batch, rng.integers(0, 13, (3, 2, 3))
 

@@ -1,10 +1,7 @@
 """`mmjax serve` in a process of its own, as the `openai` client uses it."""
 
 import asyncio
-import json
 import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,24 +9,15 @@ import sys
 import openai
 import pytest
 
-from tests.data import chat_forms
 from tests.inference import chat_llava
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
 SECONDS = 300
 
 
 @pytest.fixture(scope='module')
 def address(tmp_path_factory):
   """The server's address, until SIGTERM, which ends it as it should."""
-  folder = tmp_path_factory.mktemp('models') / 'llava'
-  shutil.copytree(GOLDEN / 'llava', folder)
-  (folder / 'chat_template.jinja').write_text(
-    chat_forms.unmark(chat_forms.LLAVA)
-  )
-  (folder / 'tokenizer_config.json').write_text(
-    json.dumps({'eos_token': '</s>'})
-  )
+  folder = chat_llava.make_folder(tmp_path_factory.mktemp('models') / 'llava')
   command = ['mmjax.cli.main', 'serve', str(folder), '--port=0', '--name=tiny']
   process = subprocess.Popen(
     [sys.executable, '-m', *command],
