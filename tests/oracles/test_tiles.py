@@ -85,7 +85,9 @@ def test_images_of_onevision_have_as_many_tokens():
   for image, pixels in zip(images, want, strict=True):
     got = prepares.whole.cut(image).images[0]
     harness.close(
-      prepares.preprocess(got), pixels[0].transpose(1, 2, 0), atol=1e-6
+      prepares.image_preprocessor(got),
+      pixels[0].transpose(1, 2, 0),
+      atol=1e-6,
     )
   count = transformers.LlavaOnevisionProcessor._get_unpadded_features
   for most in (1, 2, 9):
