@@ -23,7 +23,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import references, teachers
+from mmjax.training.frozen import FrozenModel
 from mmjax.types import Batch, Objective, RawBatch, Rollout
 
 
@@ -103,7 +103,7 @@ class Experiment:
   )
   notes: Sequence[str] = ()
   sources: Sequence[str] = ()
-  frozen_models: Mapping[str, teachers.FrozenModel] = dataclasses.field(
+  frozen_models: Mapping[str, FrozenModel] = dataclasses.field(
     default_factory=dict
   )
   rollout: Rollout | None = None
@@ -184,7 +184,7 @@ def from_tasks(
   frozen = _load_teachers(built_tasks, feed)
   frozen |= _load_references(config, objectives, model, feed)
   evaluated = _get_evaluated(built_tasks, builder)
-  judges = teachers.load_judges(evaluated, feed.preprocessor)
+  judges = _load_judges(evaluated, feed)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
@@ -248,8 +248,10 @@ def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
 
 def _load_teachers(
   chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed
-) -> dict[str, teachers.FrozenModel]:
+) -> dict[str, FrozenModel]:
   """The models that tasks learn from, by the task's name."""
+  from mmjax.training import teachers  # Slow to import: not for --help.
+
   found = {
     name: task.find_teacher(feed.preprocessor.features)
     for name, task in chosen.items()
@@ -287,13 +289,24 @@ def _load_references(
   objectives: Mapping[str, tuple[float, Objective]],
   model: Any,
   feed: feeds.Feed,
-) -> dict[str, teachers.FrozenModel]:
+) -> dict[str, FrozenModel]:
   """Copies of the initial model that tasks learn from, by the task's name."""
+  from mmjax.training import references  # Slow to import: not for --help.
+
   return {
     name: references.load(name, config, model, feed.init_batch)
     for name, (_, objective) in objectives.items()
     if references.needs_copy(config, objective)
   }
+
+
+def _load_judges(
+  evaluated: Mapping[str, tasks_lib.Task], feed: feeds.Feed
+) -> dict[tuple[str, str], tasks_lib.Judge]:
+  """The models in whose spaces evaluators compare, by folder and feature."""
+  from mmjax.training import teachers  # Slow to import: not for --help.
+
+  return teachers.load_judges(evaluated, feed.preprocessor)
 
 
 def _get_evaluated(

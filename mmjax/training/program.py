@@ -19,10 +19,10 @@ from mmjax.training import (
   rollouts,
   schedule,
   step,
-  teachers,
 )
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
+from mmjax.training.frozen import FrozenModel
 from mmjax.types import Params, RawBatch, Rollout, TaughtObjective
 
 
@@ -62,9 +62,7 @@ class Program:
       return batch
     return rollouts.find_shapes(self.rollout, self.plan, batch, self.mesh)
 
-  def put(
-    self, frozen_models: Mapping[str, teachers.FrozenModel]
-  ) -> dict[str, Params]:
+  def put(self, frozen_models: Mapping[str, FrozenModel]) -> dict[str, Params]:
     """Puts the frozen models' parameters on the devices, by name."""
 
     def shard(leaf, place):
@@ -222,7 +220,7 @@ def _check_objectives(config: Any, experiment: Experiment) -> None:
       )
 
 
-def _shard(model: teachers.FrozenModel, mesh: jax.sharding.Mesh) -> Params:
+def _shard(model: FrozenModel, mesh: jax.sharding.Mesh) -> Params:
   """Shapes of a frozen model's parameters, sharded by the modules' axes."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(

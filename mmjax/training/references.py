@@ -12,7 +12,7 @@ from mmjax.models import predict
 from mmjax.ops import tree_paths
 from mmjax.runs import init_from
 from mmjax.training import state as state_lib
-from mmjax.training import teachers
+from mmjax.training.frozen import FrozenModel
 from mmjax.types import Batch, Objective, TaughtObjective
 
 
@@ -34,7 +34,7 @@ def needs_copy(config: Any, objective: Objective) -> bool:
 
 def load(
   name: str, config: Any, model: nn.Module, init_batch: Batch
-) -> teachers.FrozenModel:
+) -> FrozenModel:
   """Reads the model that a run starts from once more, to stay as it is.
 
   Args:
@@ -57,7 +57,7 @@ def load(
       f'init_from={config.init_from!r} has no values of {listed}; name a '
       'trained model'
     )
-  return teachers.FrozenModel(
+  return FrozenModel(
     apply=functools.partial(predict.apply_factored, model),
     params=jax.tree.map(np.asarray, tree_paths.unflatten(found)),
     boxed=boxed,

@@ -23,6 +23,7 @@ from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints, rebuild, weight_source
+from mmjax.training.frozen import FrozenModel
 from mmjax.types import FEATURE_ENDINGS, Batch, Outputs, Params
 
 # In a run's folder: checksums of its teachers' parameters, by the task's name.
@@ -38,24 +39,6 @@ _PUBLISHED = {
   },
   'text': {'text_length': 'length'},
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class FrozenModel:
-  """A trained model that an objective learns from, and that isn't trained.
-
-  Its parameters are an argument of the training step beside the state: they
-  are sharded over the mesh, and no checkpoint has them.
-
-  Attributes:
-    apply: function (params, batch) -> outputs, without dropout.
-    params: its parameters, numpy arrays.
-    boxed: their shapes with the boxes of `nn.with_logical_partitioning`.
-  """
-
-  apply: Callable[[Params, Batch], Outputs]
-  params: Params
-  boxed: Params
 
 
 @dataclasses.dataclass(frozen=True)

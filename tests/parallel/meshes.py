@@ -35,7 +35,8 @@ from mmjax import models, tasks  # noqa: E402
 from mmjax.config import settings  # noqa: E402
 from mmjax.data import features, preprocess, tokenizers  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
-from mmjax.training import experiment, program, teachers  # noqa: E402
+from mmjax.training import experiment, program  # noqa: E402
+from mmjax.training.frozen import FrozenModel  # noqa: E402
 
 STEPS, BATCH, TEXT, VOCABULARY, CLASSES = 10, 16, 16, 64, 7
 STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}
@@ -198,10 +199,10 @@ def build(name: str) -> experiment.Experiment:
   )
 
 
-def freeze(module: nn.Module) -> teachers.FrozenModel:
+def freeze(module: nn.Module) -> FrozenModel:
   """An untrained model of the same kind, as a teacher."""
   init = lambda: module.init(jax.random.key(7), Data().batch(0, 2), train=False)
-  return teachers.FrozenModel(
+  return FrozenModel(
     apply=lambda params, batch: module.apply(
       {'params': params}, batch, train=False
     ),

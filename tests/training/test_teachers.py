@@ -12,6 +12,7 @@ from mmjax.data import preprocess, tokenizers
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.training import teachers
+from mmjax.training.frozen import FrozenModel
 
 CLIP = Path(__file__).parents[1] / 'pretrained' / 'golden' / 'clip'
 
@@ -134,9 +135,7 @@ def test_a_runs_vectors_have_one_width_and_one_an_example(
 def test_a_run_does_not_resume_with_another_teacher(tmp_path):
   def make(value):
     params = {'head': {'bias': np.full(3, value, np.float32)}}
-    return {
-      'distill': teachers.FrozenModel(apply=None, params=params, boxed={})
-    }
+    return {'distill': FrozenModel(apply=None, params=params, boxed={})}
 
   for name, write in teachers.files(make(1.0)).items():
     write(tmp_path / name)
