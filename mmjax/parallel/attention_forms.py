@@ -12,6 +12,7 @@ from mmjax.parallel import (
   collectives,
   cudnn_attention,
   ring_attention,
+  splash_attention,
   tiled_attention,
 )
 from mmjax.parallel import mesh as mesh_lib
@@ -22,6 +23,8 @@ WHOLE = 2**24
 # for TPUs pad to whole blocks: of 197 tokens they compute 1.7 times the
 # products, and what they save of the logits is less than what they add.
 LONG = {'tpu': 512, 'gpu': 128}
+# Least number of both for those of TPUs where nothing is padded.
+LONG_UNPADDED = 256
 # Least number of keys of which causal attention on CPUs leaves out later tiles.
 LONG_CAUSAL = 512
 
@@ -46,11 +49,13 @@ def choose(
   |---|---|
   | 'plain' | weights or a bias are needed |
   | 'ring' | self-attention of tokens that are split between devices |
-  | 'splash' | TPUs, `LONG` queries and keys, not masked by query or capped |
-  | 'cudnn' | GPUs, `LONG` queries and keys, half precision, not capped |
+  | 'splash' | TPUs, many queries and keys, not masked by query or capped |
+  | 'cudnn' | GPUs, many queries and keys, half precision, not capped |
   | 'tiled' | CPUs, causal, `LONG_CAUSAL` keys |
   | 'tiled' | a device would compute more than `WHOLE` logits |
   | 'plain' | few logits, or keys of one tile |
+
+  Many are `LONG`, and on TPUs `LONG_UNPADDED` if both are whole blocks.
 
   Args:
     query: queries [B, T, H, K].
@@ -72,9 +77,8 @@ def choose(
     return 'ring'
   batch, length, heads, _ = query.shape
   platform = mesh_lib.platform()
-  short = min(length, key.shape[1])
   kernels = not (splits_tokens or capped)
-  if short >= LONG.get(platform, math.inf) and kernels:
+  if kernels and _are_long(platform, length, key.shape[1]):
     if platform == 'tpu' and masked != 'queries':
       return 'splash'
     if platform == 'gpu' and cudnn_attention.supports(
@@ -88,6 +92,14 @@ def choose(
     batch, key
   )
   return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
+
+
+def _are_long(platform: str, *lengths: int) -> bool:
+  """Whether there are enough queries and keys for an accelerator's kernels."""
+  least = LONG.get(platform, math.inf)
+  if platform == 'tpu' and not any(n % splash_attention.LANES for n in lengths):
+    least = LONG_UNPADDED
+  return min(lengths) >= least
 
 
 def _count_shards(batch: int, key: Array) -> int:

@@ -168,4 +168,7 @@ def test_accelerators_have_kernels_for_long_sequences(monkeypatch):
   assert choose('tpu', masked='queries') == 'plain'
   assert choose('tpu', needs_weights=True) == 'plain'
   assert choose('tpu', length=1) == choose('tpu', keys=511) == 'plain'
+  assert choose('tpu', length=384, keys=256) == 'splash'  # Whole blocks.
+  assert choose('tpu', length=384, keys=255) == 'plain'
+  assert choose('tpu', length=384, keys=128) == 'plain'
   assert choose('gpu') == 'plain'  # There is no cuDNN here.
