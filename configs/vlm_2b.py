@@ -39,7 +39,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       num_heads=16,
       mlp_dim=4304,
       block=dict(activation='gelu_tanh'),
-      remat='full',
+      remat='dots',
     ),
     projector=dict(name='mlp', width=1536, mlp_dim=1536),
     decoder=dict(
@@ -59,7 +59,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
         attention_bias=('query', 'key', 'value'),
         mlp_bias=False,
       ),
-      remat='full',
+      remat='dots',
     ),
   )
   config.tasks = dict(captioning=dict(weight=1.0))

@@ -8,7 +8,6 @@ any moment leaves the checkpoints before as they were.
 """
 
 import itertools
-import json
 import operator
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from etils import epath, epy
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
-from mmjax.runs import late_reads
+from mmjax.runs import best_metric, late_reads
 from mmjax.types import Params
 
 with epy.lazy_imports():  # Slow to import.
@@ -31,18 +30,8 @@ with epy.lazy_imports():  # Slow to import.
 FOLDER = 'checkpoints'
 # Items: the EMA of all parameters, or of the trained ones if some are frozen.
 _EMA, _TRAINED_EMA = 'ema', 'trained_ema'
-# Item: the metric of `keep_best`, where it was measured.
-_METRICS, _get_best = 'best_metric', operator.itemgetter('best')
 # Behind the name of a checkpoint that could not be read.
 DAMAGED = '.damaged'
-
-
-def _read_metrics(folder: Path, step: int) -> dict[str, float] | None:
-  """The metric of `keep_best` at a step; None without one, or if damaged."""
-  try:
-    return json.loads((folder / str(step) / _METRICS / 'metadata').read_text())
-  except (FileNotFoundError, json.JSONDecodeError):
-    return None
 
 
 class CheckpointRenamedError(Exception):
@@ -50,11 +39,12 @@ class CheckpointRenamedError(Exception):
 
 
 def _open_manager(
-  folder: Path, options: 'ocp.CheckpointManagerOptions'
+  folder: Path, best: str, options: 'ocp.CheckpointManagerOptions'
 ) -> 'ocp.CheckpointManager':
   """Opens a manager that leaves preemption to `stopping`.
 
-  JAX counts how often it is asked, so that only one place may ask.
+  JAX counts how often it is asked, so that only one place may ask. Steps have
+  no metric but `best`.
   """
 
   class Manager(ocp.CheckpointManager):
@@ -62,7 +52,7 @@ def _open_manager(
       return False
 
     def metrics(self, step: int) -> Any:
-      return _read_metrics(folder, step)
+      return best_metric.read(folder, step, best)
 
   return Manager(folder, options=options)
 
@@ -90,14 +80,16 @@ class Checkpoints:
     if keep_best:
       keep.append(
         policies.BestN(
-          get_metric_fn=_get_best,
+          get_metric_fn=operator.itemgetter(keep_best),
           reverse=best_mode == 'min',
           n=1,
           keep_checkpoints_without_metrics=False,
         )
       )
+    self._folder = Path(workdir).absolute() / FOLDER
     self._manager = _open_manager(
-      Path(workdir).absolute() / FOLDER,
+      self._folder,
+      keep_best,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=True,
@@ -118,31 +110,38 @@ class Checkpoints:
     """Begins to save; the state may be donated as soon as this returns.
 
     Args:
-      state: what to save. Of a step that is saved already, nothing happens.
+      state: what to save. Of a step that is saved already, only the metric is.
       metrics: metrics of the evaluation at this step, if there was one.
 
     Raises:
       ConfigError: if `keep_best` is none of the metrics, after saving.
     """
     step = int(state.step)
-    if step == self.latest():
-      return
-    found = (metrics or {}).get(self._best)
-    best = None if found is None else {'best': float(found)}
-    items = {
-      name: ocp.args.StandardSave(value)
-      for name, value in _items(state).items()
-    }
-    if best is not None:  # Orbax would warn of steps without an evaluation.
-      items[_METRICS] = ocp.args.JsonSave(best)
-    self._manager.save(step, args=ocp.args.Composite(**items), metrics=best)
-    if metrics and self._best and best is None:
+    best = best_metric.choose(metrics or {}, self._best, step)
+    if step != self.latest():
+      self._begin(step, state, best)
+    elif best is not None:
+      self.wait()
+      best_metric.add(self._folder, step, best)
+    if metrics and self._best and self._best not in metrics:
       self.wait()
       raise ConfigError(
         f'train.keep_best={self._best!r} is not a metric of the evaluation; '
         f'there are {", ".join(sorted(metrics))}. Step {step} is saved: set '
         'the field, and the run resumes'
       )
+
+  def _begin(
+    self, step: int, state: Any, best: Mapping[str, float] | None
+  ) -> None:
+    """Begins to save a step."""
+    items = {
+      name: ocp.args.StandardSave(value)
+      for name, value in _items(state).items()
+    }
+    if best is not None:  # Orbax would warn of steps without an evaluation.
+      items[best_metric.ITEM] = ocp.args.JsonSave(best)
+    self._manager.save(step, args=ocp.args.Composite(**items), metrics=best)
 
   def restore(self, abstract: Any) -> Any:
     """The newest state, put where `abstract` says; all hosts must call it.
@@ -262,15 +261,19 @@ def steps_in(workdir: Path | str) -> list[int]:
 
 
 def find_step(
-  workdir: Path | str, wanted: int | str | None = None, best_mode: str = 'max'
+  workdir: Path | str,
+  wanted: int | str | None = None,
+  keep_best: str = '',
+  best_mode: str = 'max',
 ) -> int:
   """Step of a run's whole checkpoint.
 
   Args:
     workdir: the run's folder.
-    wanted: the step; 'best' for the best of those whose metric of
-      `train.keep_best` was measured; None for the newest.
-    best_mode: 'max' or 'min', whether a larger or a smaller metric is better.
+    wanted: the step; 'best' for the best of those that have the metric
+      `keep_best`; None for the newest.
+    keep_best: the run's `train.keep_best`.
+    best_mode: the run's `train.best_mode`.
 
   Raises:
     ConfigError: if there is none.
@@ -279,18 +282,12 @@ def find_step(
   if not there:
     raise ConfigError(f'{workdir} has no checkpoint; train it first')
   if wanted == 'best':
-    metrics = {n: _read_metrics(Path(workdir) / FOLDER, n) for n in there}
-    found = {n: _get_best(of_step) for n, of_step in metrics.items() if of_step}
-    if not found:
-      raise ConfigError(
-        f'{workdir} has no best checkpoint: none of the steps {there} has the '
-        'metric of train.keep_best'
-      )
-    choose = max if best_mode == 'max' else min
-    return choose(found, key=found.__getitem__)
+    folder = Path(workdir) / FOLDER
+    return best_metric.find_step(folder, there, keep_best, best_mode)
   if wanted is not None and wanted not in there:
     raise ConfigError(
-      f'{workdir} has no checkpoint of step {wanted}; there are {there}'
+      f'{workdir} has no checkpoint of step {wanted!r}; there are {there}, and '
+      "'best' by train.keep_best"
     )
   return there[-1] if wanted is None else int(wanted)
 

@@ -184,7 +184,9 @@ def load(
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
-  step = checkpoints.find_step(workdir, step, config.train.best_mode)
+  step = checkpoints.find_step(
+    workdir, step, config.train.keep_best, config.train.best_mode
+  )
   run = Run(
     config=config,
     module=module,

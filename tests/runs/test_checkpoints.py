@@ -96,6 +96,28 @@ def test_a_metric_that_is_not_there_is_named(open_checkpoints):
   assert mine.latest() == 1  # What was trained is not lost.
 
 
+def test_the_best_is_that_of_one_metric(open_checkpoints, tmp_path, capsys):
+  """Not of the metric before a resume, not of NaN, also of the step resumed."""
+  find = lambda name: checkpoints.find_step(tmp_path, 'best', name)
+  mine = open_checkpoints(keep_last=1, keep_best='val/x')
+  for step, value in {1: 0.9, 2: np.nan, 3: 0.5}.items():
+    mine.save(_state(step), {'val/x': value})
+  mine.wait()
+  assert mine.steps() == [1, 3]
+  assert find('val/x') == 1
+  assert 'val/x is nan at step 2' in capsys.readouterr().out
+  with pytest.raises(ConfigError, match=r"keep_best='val/y'"):
+    find('val/y')
+  again = open_checkpoints(keep_last=1, keep_best='val/y')
+  again.save(_state(3), {'val/y': 0.1})
+  assert find('val/y') == 3
+  for step, value in {4: 0.2, 5: 0.0}.items():
+    again.save(_state(step), {'val/y': value})
+  again.wait()
+  assert again.steps() == [4, 5]
+  assert find('val/y') == 4
+
+
 def test_load_params_needs_no_optimizer(open_checkpoints, tmp_path):
   mine = open_checkpoints()
   for step in (1, 2):
