@@ -13,7 +13,7 @@ from mmjax import errors
 from mmjax.errors import ConfigError
 
 # Of images that are written.
-_IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp')
+IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp')
 _UNKNOWN_FLAG = re.compile(r'--?[A-Za-z]')
 
 
@@ -224,9 +224,9 @@ def check_image_output(path: str, *, makes_folder: bool = False) -> None:
   Raises:
     ConfigError: if it has no ending of an image, or as `check_output_file`.
   """
-  if Path(path).suffix.lower() not in _IMAGE_ENDINGS:
+  if Path(path).suffix.lower() not in IMAGE_ENDINGS:
     raise ConfigError(
-      f'--output={path} should end in {", ".join(_IMAGE_ENDINGS)}'
+      f'--output={path} should end in {", ".join(IMAGE_ENDINGS)}'
     )
   flag = f'--output={path}'
   if makes_folder and not Path(path).exists():

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ def check_path(output: str) -> None:
   """Refuses a path that nothing can be written to, before any work.
 
   Raises:
-    ConfigError: as `arguments.check_image_output`, but for a sound file.
+    ConfigError: if it has no ending of an image or a sound, or as
+      `arguments.check_output_file`.
   """
-  if is_sound(output):
-    arguments.check_output_file(f'--output={output}', output)
-  else:
-    arguments.check_image_output(output)
+  flag = f'--output={output}'
+  images = arguments.IMAGE_ENDINGS
+  if Path(output).suffix.lower() not in (*images, _SOUND):
+    raise ConfigError(
+      f'{flag} should end in {", ".join(images)}, or of a sound {_SOUND}'
+    )
+  arguments.check_output_file(flag, output)
 
 
 def check_use(
@@ -47,6 +52,12 @@ def check_use(
     ConfigError: naming the flag and the fix.
   """
   flag = f'--output={output}'
+  for inputs in input_sets if output else ():
+    for field, value in inputs.items():
+      if os.path.realpath(value) == os.path.realpath(output):
+        raise ConfigError(
+          f'{flag} is also the {field} that is read; use another file'
+        )
   if not output:
     if use.needs_output_file:
       raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')

@@ -270,11 +270,12 @@ def _reconstruct(
   (true,), _ = model.preprocessor([sound])
   (found,) = model.reconstruct([sound], bandwidth)
   noise = np.square(true - found).sum() + 1e-10
-  ratio = 10 * np.log10((np.square(true).sum() + 1e-10) / noise)
+  ratio = 'the sound is silent'
+  if power := np.square(true).sum():
+    ratio = f'{10 * np.log10(power / noise):.1f} dB signal-to-noise ratio'
   return [
     f'reconstruction at {bandwidth:g} kbit/s, of '
-    f'{model.count_codebooks(bandwidth)} codebooks: {ratio:.1f} dB '
-    'signal-to-noise ratio'
+    f'{model.count_codebooks(bandwidth)} codebooks: {ratio}'
   ]
 
 

@@ -23,7 +23,8 @@ WHOLE = 2**24
 # for TPUs pad to whole blocks: of 197 tokens they compute 1.7 times the
 # products, and what they save of the logits is less than what they add.
 LONG = {'tpu': 512, 'gpu': 128}
-# Least number of both for those of TPUs where nothing is padded.
+# Least number of both for those of TPUs where nothing is padded, of logits that
+# are more than `WHOLE`: fewer stay in the memory beside the cores.
 LONG_UNPADDED = 256
 # Least number of keys of which causal attention on CPUs leaves out later tiles.
 LONG_CAUSAL = 512
@@ -55,7 +56,8 @@ def choose(
   | 'tiled' | a device would compute more than `WHOLE` logits |
   | 'plain' | few logits, or keys of one tile |
 
-  Many are `LONG`, and on TPUs `LONG_UNPADDED` if both are whole blocks.
+  Many are `LONG`, and on TPUs `LONG_UNPADDED` if both are whole blocks and
+  their logits more than `WHOLE`.
 
   Args:
     query: queries [B, T, H, K].
@@ -77,8 +79,16 @@ def choose(
     return 'ring'
   batch, length, heads, _ = query.shape
   platform = mesh_lib.platform()
+  few = batch * heads * length * key.shape[1] <= WHOLE * _count_shards(
+    batch, key
+  )
+  least = LONG.get(platform, math.inf)
+  lengths = length, key.shape[1]
+  unpadded = all(n % splash_attention.LANES == 0 for n in lengths)
+  if platform == 'tpu' and unpadded and not few:
+    least = LONG_UNPADDED
   kernels = not (splits_tokens or capped)
-  if kernels and _are_long(platform, length, key.shape[1]):
+  if kernels and min(lengths) >= least:
     if platform == 'tpu' and masked != 'queries':
       return 'splash'
     if platform == 'gpu' and cudnn_attention.supports(
@@ -88,18 +98,7 @@ def choose(
       return 'cudnn'
   if platform == 'cpu' and causal and key.shape[1] >= LONG_CAUSAL:
     return 'tiled'
-  few = batch * heads * length * key.shape[1] <= WHOLE * _count_shards(
-    batch, key
-  )
   return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
-
-
-def _are_long(platform: str, *lengths: int) -> bool:
-  """Whether there are enough queries and keys for an accelerator's kernels."""
-  least = LONG.get(platform, math.inf)
-  if platform == 'tpu' and not any(n % splash_attention.LANES for n in lengths):
-    least = LONG_UNPADDED
-  return min(lengths) >= least
 
 
 def _count_shards(batch: int, key: Array) -> int:

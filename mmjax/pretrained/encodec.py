@@ -121,10 +121,11 @@ class Model(base.Pretrained):
         a codebook's.
     """
     ids, codebook = np.asarray(ids), self.module.codebook
-    if ids.ndim != 3 or not 0 < ids.shape[1] <= codebook.depth:
+    whole = np.issubdtype(ids.dtype, np.integer)
+    if not whole or ids.ndim != 3 or not 0 < ids.shape[1] <= codebook.depth:
       raise ConfigError(
         f'ids are whole numbers [sounds, codebooks, steps], of 1 to '
-        f'{codebook.depth} codebooks, not of shape {ids.shape}'
+        f'{codebook.depth} codebooks, not {ids.dtype} {list(ids.shape)}'
       )
     wrong = ids[(ids < 0) | (ids >= codebook.size)]
     if wrong.size:

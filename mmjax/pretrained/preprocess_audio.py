@@ -315,4 +315,9 @@ def _read_samples(sound: Any, sample_rate: int) -> np.ndarray:
       f'{list(sound.shape)}; divide 16-bit integers by 32768, and average '
       'channels'
     )
+  if not np.isfinite(sound).all():
+    raise ConfigError(
+      f'a sound has {np.size(sound) - np.isfinite(sound).sum()} samples that '
+      'are not finite; replace them, or leave it out'
+    )
   return sound.astype(np.float32)

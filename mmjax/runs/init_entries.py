@@ -88,7 +88,7 @@ def find(config: Any) -> Iterator[InitEntry]:
   """
   seen = set()
   for entry in config.init_from.split(','):
-    part, equals, folder = entry.strip().rpartition('=')
+    part, equals, folder = map(str.strip, entry.rpartition('='))
     if not folder or part in seen:
       raise ConfigError(
         f'init_from={config.init_from!r}: '

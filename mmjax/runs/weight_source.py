@@ -217,7 +217,7 @@ def _open(folder: Path) -> WeightSource:
   if (folder / peft_config.FILE).exists():
     return _open_adapter(folder)
   if hub.is_run(folder):
-    return _open_run(folder)
+    return with_init_from_errors(_open_run, folder)
   return with_init_from_errors(_open_published, folder)
 
 

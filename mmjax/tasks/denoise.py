@@ -1,6 +1,7 @@
 """What the tasks that take noise out of something have in common."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -75,9 +76,9 @@ class Denoise(base.Task):
     Raises:
       ConfigError: if it is below 0, or needs a half that is not trained.
     """
-    if self.guidance < 0:
+    if not 0 <= self.guidance < math.inf:
       raise ConfigError(
-        f'guidance={self.guidance} is not legal; use at least 0'
+        f'guidance={self.guidance} is not legal; use a finite number from 0'
       )
     if self.guidance != 1 and not self.drop_condition:
       raise ConfigError(
@@ -115,8 +116,18 @@ def choose(task: _TaskType, **chosen: Any) -> _TaskType:
 
 
 def make_seeds(seed: int, number: int) -> np.ndarray:
-  """Seeds [N] of examples that are drawn together: `seed` and those after."""
-  return np.arange(seed, seed + number).astype(np.int32)
+  """Seeds [N] of examples that are drawn together: `seed` and those after.
+
+  Raises:
+    ConfigError: if one is not an int32.
+  """
+  legal = np.iinfo(np.int32)
+  if not legal.min <= seed <= legal.max - number:
+    raise ConfigError(
+      f'seed={seed} is not legal; use a whole number from {legal.min} to '
+      f'{legal.max - number}'
+    )
+  return np.arange(seed, seed + number, dtype=np.int32)
 
 
 def make_texts_batch(
@@ -132,8 +143,8 @@ def make_texts_batch(
     number = run.tokenizer.count(text, as_input=feature.as_input)
     if number > feature.length:
       raise ConfigError(
-        f'{text!r} has {number} tokens, but the model reads {feature.length}; '
-        'shorten it'
+        f'{text[:60]!r} has {number} tokens, but the model reads '
+        f'{feature.length}; shorten it'
       )
   batch = dict(run.prepare(**{task.condition: texts}))
   batch['seed'] = make_seeds(seed, len(texts))

@@ -62,11 +62,12 @@ def decode_tokens(run: base.TrainedModel, ids: Any) -> np.ndarray:
   ids, size = np.asarray(ids), run.module.codebook.size
   depth = run.module.codebook.depth
   legal = [()] if depth is None else [(k,) for k in range(1, depth + 1)]
-  if ids.ndim < 3 or ids.shape[3:] not in legal:
+  whole = np.issubdtype(ids.dtype, np.integer)
+  if not whole or ids.ndim < 3 or ids.shape[3:] not in legal:
     more = '' if depth is None else f', 1 to {depth} codebooks'
     raise ConfigError(
-      f'ids are whole numbers [N, rows, columns{more}], not of shape '
-      f'{ids.shape}'
+      f'ids are whole numbers [N, rows, columns{more}], not {ids.dtype} '
+      f'{list(ids.shape)}'
     )
   wrong = ids[(ids < 0) | (ids >= size)] if size else ids[:0].ravel()
   if wrong.size:

@@ -94,8 +94,9 @@ def run(
 def check(config: Any, build: Build, flags: Collection[str] = ()) -> None:
   """Refuses what `run` would refuse of the config and the data.
 
-  It opens the data and traces the step, but compiles nothing. What depends on
-  the run's folder or on the devices is checked by `run` alone.
+  It opens the data and finds the shapes of the model, but traces no objective
+  and compiles nothing. What depends on the run's folder or on the devices is
+  checked by `run` alone.
 
   Args:
     config: config, as in `run`.

@@ -155,9 +155,10 @@ def test_the_form_depends_on_the_size():
 
 
 def test_accelerators_have_kernels_for_long_sequences(monkeypatch):
-  def choose(platform, length=512, keys=512, **given):
+  def choose(platform, length=512, keys=512, batch=2, **given):
     monkeypatch.setattr(mesh_lib, 'platform', lambda: platform)
-    query, key = (jnp.zeros((2, n, 4, 8), 'bfloat16') for n in (length, keys))
+    shapes = ((batch, n, 4, 8) for n in (length, keys))
+    query, key = (jnp.zeros(shape, 'bfloat16') for shape in shapes)
     settings = {'own': True, 'needs_weights': False, 'masked': 'keys', **given}
     return attention_forms.choose(query, key, **settings)
 
@@ -168,7 +169,8 @@ def test_accelerators_have_kernels_for_long_sequences(monkeypatch):
   assert choose('tpu', masked='queries') == 'plain'
   assert choose('tpu', needs_weights=True) == 'plain'
   assert choose('tpu', length=1) == choose('tpu', keys=511) == 'plain'
-  assert choose('tpu', length=384, keys=256) == 'splash'  # Whole blocks.
-  assert choose('tpu', length=384, keys=255) == 'plain'
-  assert choose('tpu', length=384, keys=128) == 'plain'
+  many = functools.partial(choose, 'tpu', length=384, batch=64)
+  assert many(keys=256) == 'splash'  # Whole blocks.
+  assert many(keys=255) == many(keys=128) == 'plain'
+  assert many(keys=256, batch=32) == 'plain'  # Fewer logits.
   assert choose('gpu') == 'plain'  # There is no cuDNN here.

@@ -24,6 +24,7 @@ from mmjax.errors import ConfigError
     ({'spacing': 'even'}, "spacing 'even' is unknown"),
     ({'steps': 0}, 'steps=0 is not legal'),
     ({'guidance': -1.0}, 'guidance=-1.0 is not legal'),
+    ({'guidance': float('nan')}, 'guidance=nan is not legal'),
     ({'drop_condition': 0.0}, 'guidance=2.0 needs a model that also draws'),
   ],
 )
@@ -155,6 +156,9 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
   np.testing.assert_array_equal(seeds, [5, 6])
   with pytest.raises(ConfigError, match='tokens, but the model reads 60'):
     tasks.Draw.methods['draw'](run, 'x' * 70)
+  for seed in (2**31 - 1, 2**32, -(10**30)):
+    with pytest.raises(ConfigError, match=f'seed={seed} is not legal'):
+      tasks.Draw.methods['draw'](run, 'a', seed=seed)
   with pytest.raises(ConfigError, match='needs a model that also draws'):
     tasks.Draw.methods['draw'](
       make_run(drop_condition=0.0, guidance=1.0), 'a', guidance=2.0
@@ -176,3 +180,13 @@ def test_the_flags_of_predict_reach_the_task():
   other = tasks.Captioning.predict_use
   with pytest.raises(ConfigError, match='--seed=3: the task has no such'):
     predict_output.list_drawing_settings(args, other)
+
+
+def test_a_file_that_is_read_is_not_written(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  use, inputs = tasks.Draw.predict_use, [{'image': str(tmp_path / 'a.png')}]
+  predict_output.check_use(use, 'runs/x', 'b.png', inputs)
+  with pytest.raises(ConfigError, match=r'a\.png is also the image'):
+    predict_output.check_use(use, 'runs/x', 'a.png', inputs)
+  with pytest.raises(ConfigError, match=r'or of a sound \.wav'):
+    predict_output.check_path('a.mp3')

@@ -89,8 +89,9 @@ def test_a_run_gives_tokens_and_takes_them_back():
   for wrong in (-1, 12):
     with pytest.raises(ConfigError, match=f'the id {wrong} is not one of the'):
       METHODS['decode_tokens'](run, np.full((1, 3, 3), wrong))
-  with pytest.raises(ConfigError, match='not of shape'):
-    METHODS['decode_tokens'](run, ids[0])
+  for wrong, said in ((ids[0], r'not int32 \[3, 3\]'), (ids + 0.5, 'float')):
+    with pytest.raises(ConfigError, match=said):
+      METHODS['decode_tokens'](run, wrong)
   with pytest.raises(ConfigError, match='has tokens; use encode_tokens'):
     METHODS['encode_latents'](run, IMAGES)
 
@@ -106,7 +107,7 @@ def test_a_run_of_several_codebooks_takes_the_first_alone():
   first = METHODS['decode_tokens'](run, ids[..., :1])
   assert first.shape == whole.shape and np.any(first != decoded)
   for wrong in (ids[..., 0], np.zeros((1, 3, 3, 3), int)):
-    with pytest.raises(ConfigError, match='columns, 1 to 2 codebooks], not of'):
+    with pytest.raises(ConfigError, match=r'columns, 1 to 2 codebooks\], not'):
       METHODS['decode_tokens'](run, wrong)
   with pytest.raises(ConfigError, match='gives 2 ids a cell; the model writes'):
     run.module.check_single_tokens()

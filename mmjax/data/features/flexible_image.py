@@ -86,8 +86,12 @@ class FlexibleImage(base.Feature):
       if setting == 'lengths' and len(numbers) == 1:
         self.refuse(setting, 'has one length; set it as `tokens`')
       if not legal or len(set(numbers)) < len(numbers):
+        kind = {
+          'tokens': 'a whole number above 0, a multiple',
+          'lengths': 'different whole numbers above 0, multiples',
+        }
         self.refuse(
-          setting, f'is not legal: different multiples of {unit}, multiple**2'
+          setting, f'is not legal; use {kind[setting]} of {unit} (multiple**2)'
         )
     if self.constant_tokens and not self.lengths:
       self.refuse(
