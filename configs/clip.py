@@ -28,7 +28,8 @@ TEXT = dict(
 )
 EMBED_DIM = dict(b16=512, l14=768)
 LEARNING_RATE = dict(b16=5e-4, l14=4e-4)
-REMAT = dict(b16='dots', l14='full')  # Of 128 pairs a chip of 16 GiB.
+# Of 128 pairs a chip of 16 GiB.
+REMAT = dict(b16='dots', l14='projections')
 
 
 def get_config(arg: str = 'b16') -> ml_collections.ConfigDict:

@@ -6,8 +6,14 @@ Train the tokens first (`configs/tokenize_shapes.py`), then
     --workdir=runs/draw_tokens_shapes \
     --config.init_from=autoencoder=runs/tokenize_shapes
 
-Not yet run whole: 40 steps of `:runlocal` over the tokens of an autoencoder of
-400 steps show that it runs; none of 20 drawings has all that its text names.
+Measured on 2026-11-30, jax 0.10.2, one seed, one CPU core beside other work: 35
+minutes. Of 200 drawings each, 0.66 have all that their caption names, and
+nothing else, on test, and 0.62 on the compositional split; without their text,
+none. On validation it was 0.55 at step 2,000, 0.725 at step 4,000 and 0.775 at
+the end. Large objects are right; small ones, of one or two tokens, are those
+whose shapes are wrong.
+
+`:runlocal` only shows that it runs.
 """
 
 import ml_collections
@@ -37,15 +43,16 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.tasks = dict(draw_tokens=dict(steps=8, guidance=3.0))
   config.optimizer = shapes_base.optimizer(
-    lr=1.5e-3,
+    lr=3e-3,
     schedule='cosine',
     warmup_steps=100,
     freeze=('^autoencoder/',),
   )
+  config.optimizer.update(name='muon', no_muon=('^head',))
   config.train = dict(
-    steps=8000,
-    batch_size=64,
-    ema_decay=0.999,
+    steps=5000,
+    batch_size=32,
+    ema_decay=0.998,
     log_every=100,
     eval_every=2000,
     checkpoint_every=2000,

@@ -5,7 +5,8 @@ r"""An autoencoder of the scenes of `shapes`, with a codebook of 1,000 tokens.
 
 Measured on 2026-11-30, jax 0.10.2, one seed, one CPU core beside other work: 19
 minutes. On test 33.1 dB PSNR and 0.949 SSIM, next to 17.5 dB of one color an
-image, and 80% of the codes occur.
+image, and 80% of the codes occur. `:runlocal`, 400 steps in 3 minutes: 26.8 dB,
+0.881, and 37% of the codes.
 
 With AdamW and lr=2e-3 instead of Muon, colors come late: objects were brown at
 step 150 of 32 images (20.0 dB), blue or orange at step 300, and at step 450
