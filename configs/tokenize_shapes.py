@@ -10,8 +10,9 @@ image, and 80% of the codes occur. `:runlocal`, 400 steps in 3 minutes: 26.8 dB,
 
 With AdamW and lr=2e-3 instead of Muon, colors come late: objects were brown at
 step 150 of 32 images (20.0 dB), blue or orange at step 300, and at step 450
-(22.7 dB) 2% of the codes occurred. `:runlocal,vq` with AdamW, codebook.decay=0.95,
-lr=3e-3 and no weight decay used 89% of its codes after 300 steps, at 20.3 dB.
+(22.7 dB) 2% of the codes occurred. `:runlocal,vq` with AdamW, lr=3e-3, no
+weight decay and codebook.decay=0.95 used 89% of its codes after 300 steps, at
+20.3 dB.
 """
 
 import ml_collections

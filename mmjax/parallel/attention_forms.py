@@ -82,23 +82,31 @@ def choose(
   few = batch * heads * length * key.shape[1] <= WHOLE * _count_shards(
     batch, key
   )
-  least = LONG.get(platform, math.inf)
-  lengths = length, key.shape[1]
-  unpadded = all(n % splash_attention.LANES == 0 for n in lengths)
-  if platform == 'tpu' and unpadded and not few:
-    least = LONG_UNPADDED
-  kernels = not (splits_tokens or capped)
-  if kernels and min(lengths) >= least:
-    if platform == 'tpu' and masked != 'queries':
-      return 'splash'
-    if platform == 'gpu' and cudnn_attention.supports(
-      *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (query, key)),
-      masked != 'nothing',
-    ):
-      return 'cudnn'
+  if not (splits_tokens or capped):
+    kernels = _choose_kernels(platform, query, key, masked, few)
+    if kernels:
+      return kernels
   if platform == 'cpu' and causal and key.shape[1] >= LONG_CAUSAL:
     return 'tiled'
   return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
+
+
+def _choose_kernels(
+  platform: str, query: Array, key: Array, masked: str, few: bool
+) -> str:
+  """An accelerator's kernels for many queries and keys; '' for none."""
+  lengths = query.shape[1], key.shape[1]
+  least = LONG.get(platform, math.inf)
+  unpadded = all(n % splash_attention.LANES == 0 for n in lengths)
+  if platform == 'tpu' and unpadded and not few:
+    least = LONG_UNPADDED
+  if min(lengths) < least:
+    return ''
+  if platform == 'tpu':
+    return 'splash' if masked != 'queries' else ''
+  shapes = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (query, key))
+  fits = cudnn_attention.supports(*shapes, masked != 'nothing')
+  return 'cudnn' if fits else ''
 
 
 def _count_shards(batch: int, key: Array) -> int:
