@@ -121,11 +121,10 @@ def make_seeds(seed: int, number: int) -> np.ndarray:
   Raises:
     ConfigError: if one is not an int32.
   """
-  legal = np.iinfo(np.int32)
-  if not legal.min <= seed <= legal.max - number:
+  lowest, highest = -(2**31), 2**31 - number
+  if not lowest <= seed <= highest:
     raise ConfigError(
-      f'seed={seed} is not legal; use a whole number from {legal.min} to '
-      f'{legal.max - number}'
+      f'seed={seed} is not legal; use a whole number from {lowest} to {highest}'
     )
   return np.arange(seed, seed + number, dtype=np.int32)
 
