@@ -131,29 +131,37 @@ def _make_start_row(cold: bool) -> Row:
 
 
 def _make_compile_row(
-  label: str, build: Callable[[bool], training.Built]
+  label: str, build: Callable[[bool], training.Built], scan: bool
 ) -> Row:
+  how = '' if scan else ', layers unrolled'
   return Row(
-    f'compiling a training step, {label}',
+    f'compiling a training step{how}, {label}',
     {
-      'mmjax': lambda tiny: training.make_compilation(lambda: build(tiny)),
+      'mmjax': lambda tiny: training.make_compilation(
+        lambda: build(tiny), scan
+      ),
     },
   )
 
 
 def _make_compile_rows() -> dict[str, Row]:
   clip = contrastive.SIZES['b16']
-  rows = {
-    'compile_contrastive': _make_compile_row(
-      clip.label, functools.partial(contrastive.build_mmjax, clip)
+  steps = {
+    'contrastive': (
+      clip.label,
+      functools.partial(contrastive.build_mmjax, clip),
     )
   }
   for name in ('captioning', 'vqa', 'decoder_2b'):
     model = published.MODELS[name]
-    rows[f'compile_{name}'] = _make_compile_row(
-      model.label, functools.partial(published.build_mmjax, model)
+    steps[name] = model.label, functools.partial(published.build_mmjax, model)
+  return {
+    f'compile_{name}{"" if scan else "_unrolled"}': _make_compile_row(
+      *step, scan
     )
-  return rows
+    for name, step in steps.items()
+    for scan in (True, False)
+  }
 
 
 ROWS = {

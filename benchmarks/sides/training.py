@@ -86,11 +86,21 @@ def make_step(built: Built, number: int = 0) -> Work:
   return Work(run, {**info, 'output': [run() for _ in range(number)]})
 
 
-def make_compilation(build: Callable[[], Built]) -> Work:
-  """Compiling a step from nothing: tracing, lowering and XLA."""
+def make_compilation(build: Callable[[], Built], scan: bool) -> Work:
+  """Compiling a step from nothing: tracing, lowering and XLA.
+
+  Args:
+    build: makes the step.
+    scan: whether layers are scanned, as they are by default.
+  """
   import jax
 
   built = build()
+  if not scan:
+    model = _unroll(built.experiment.model)
+    built = dataclasses.replace(
+      built, experiment=dataclasses.replace(built.experiment, model=model)
+    )
   program = built.make_program()
   batch = find_shapes(program, built.batch)
   compiled = None
@@ -110,6 +120,21 @@ def make_compilation(build: Callable[[], Built]) -> Work:
     },
     warm=0,
   )
+
+
+def _unroll(module: Any) -> Any:
+  """The module whose parts scan over no layers."""
+  import flax.linen as nn
+
+  changed = {
+    field.name: _unroll(getattr(module, field.name))
+    for field in dataclasses.fields(module)
+    if field.name != 'parent'
+    and isinstance(getattr(module, field.name, None), nn.Module)
+  }
+  if hasattr(module, 'scan'):
+    changed['scan'] = False
+  return module.clone(**changed)
 
 
 def make_largest(build: Callable[[int], Built], start: int, most: int) -> Work:

@@ -27,7 +27,7 @@ ROWS = {
   'sounds': (),
   'images': (),
   'images_published': (),
-  'compile_contrastive': (),
+  'compile_contrastive_unrolled': (),
 }
 PEERS = {
   'open_clip': ('open_clip',),
