@@ -220,8 +220,9 @@ def test_keep_best_saves_at_evaluations(tmp_path):
   assert set(norms) == {2, 4, 6}
   best = max(norms, key=norms.get)
   assert best != 6 and steps == [best, 6]
-  assert checkpoints.find_step(tmp_path, 'best') == best
-  assert checkpoints.find_step(tmp_path, 'best', 'min') == 6
+  named = {'wanted': 'best', 'keep_best': 'val/toy/norm'}
+  assert checkpoints.find_step(tmp_path, **named) == best
+  assert checkpoints.find_step(tmp_path, **named, best_mode='min') == 6
   assert checkpoints.find_step(tmp_path, None) == 6
   with pytest.raises(ConfigError, match='no checkpoint of step 5; there are'):
     checkpoints.find_step(tmp_path, 5)
