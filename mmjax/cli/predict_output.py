@@ -95,6 +95,10 @@ def list_drawing_settings(args: argparse.Namespace, use: Any) -> dict[str, Any]:
       raise ConfigError(
         f'--{flag}={value}: the task has no such setting; leave it out'
       )
+  if use.needs_output_file and args.beam_size is not None:
+    raise ConfigError(
+      f'--beam_size={args.beam_size}: the task draws images; leave it out'
+    )
   if choices.get('copies', 1) < 1:
     raise ConfigError(f'--copies={args.copies} is not legal; use 1 or more')
   return choices

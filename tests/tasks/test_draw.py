@@ -167,14 +167,17 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
 
 def test_the_flags_of_predict_reach_the_task():
   flag = tasks.Draw.predict_use
-  args = types.SimpleNamespace(seed=3, guidance=None, copies=2)
+  args = types.SimpleNamespace(seed=3, guidance=None, copies=2, beam_size=None)
   chosen = predict_output.list_drawing_settings(args, flag)
   assert chosen == {'seed': 3, 'copies': 2}
   run = make_run()
   cells = flag.draw(run, {}, ['a', 'b'], **chosen)
   assert [lines for _, lines in cells] == [['a'], ['a'], ['b'], ['b']]
   np.testing.assert_array_equal(run.asked[0][1], [3, 4, 5, 6])
-  args.copies = 0
+  args.beam_size = 4
+  with pytest.raises(ConfigError, match='--beam_size=4: the task draws'):
+    predict_output.list_drawing_settings(args, flag)
+  args.beam_size, args.copies = None, 0
   with pytest.raises(ConfigError, match='--copies=0 is not legal'):
     predict_output.list_drawing_settings(args, flag)
   other = tasks.Captioning.predict_use
