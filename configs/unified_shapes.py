@@ -6,9 +6,14 @@ Train the tokens of images first (`configs/tokenize_shapes.py`), then
     --workdir=runs/unified_shapes \
     --config.init_from=autoencoder=runs/tokenize_shapes
 
-Not yet run whole: on 2026-11-30, jax 0.10.2, 3 steps of 4 examples over the
-tokens of an autoencoder that had learnt nothing showed that it trains, writes,
-draws and is evaluated; nothing is known of its quality.
+Measured on 2026-11-30, jax 0.10.2, one seed, one CPU core beside much other
+work: 48 minutes. Of 200 examples each, on test and on the compositional split:
+all captions are exact; 0.719 and 0.744 of the answers are right (the commonest:
+0.336 and 0.355); 0.105 and 0.055 of the drawings have all that their caption
+names, and nothing else, and none without it. The model has seen 40,000 captions
+to draw; the masked tokens of `configs/draw_tokens_shapes.py` had seen 64,000
+when half of their drawings were right. The three tasks alone, trained for as
+many steps, were not compared.
 """
 
 import ml_collections
@@ -52,18 +57,21 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     generate_image=dict(weight=1.0, guidance=3.0),
   )
   config.optimizer = shapes_base.optimizer(
-    lr=1e-3,
+    lr=3e-3,
     schedule='cosine',
     warmup_steps=100,
     freeze=('^autoencoder/',),
   )
+  config.optimizer.update(
+    name='muon', no_muon=('^image_codes/head/down', '^vision/stem_layers')
+  )
   config.train = dict(
-    steps=6000,
-    batch_size=32,
+    steps=2500,
+    batch_size=16,
     ema_decay=0.998,
     log_every=100,
-    eval_every=2000,
-    checkpoint_every=2000,
+    eval_every=1000,
+    checkpoint_every=500,
     keep_best='',
     # That of configs/vqa_shapes.py is the same, and draws nothing.
     blind_baseline=False,
