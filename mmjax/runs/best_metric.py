@@ -16,8 +16,9 @@ def choose(
 ) -> dict[str, float] | None:
   """The metric among those of an evaluation, as it is stored.
 
-  None if there is no such metric, or if it is not finite, which is logged: it
-  is neither better nor worse than others.
+  Returns:
+    {name: value}; None without the metric, or where it is not finite, which is
+    logged.
   """
   if name not in metrics:
     return None
