@@ -1,5 +1,6 @@
 """Saving is exact, keeps the right ones, and survives donation."""
 
+import logging
 import sys
 import types
 
@@ -193,19 +194,36 @@ def test_the_newest_whole_one_is_restored(open_checkpoints, tmp_path, pattern):
     again.restore(_abstract(_state(1)))
 
 
-def test_reads_that_end_after_an_error_print_nothing(monkeypatch):
+def test_reads_that_end_after_an_error_print_nothing(monkeypatch, caplog):
   shown = []
   monkeypatch.setattr(sys, 'unraisablehook', shown.append)
   for _ in range(2):  # The second error changes nothing.
     with pytest.raises(ValueError, match='damaged'), late_reads.ignored():
       raise ValueError('damaged')
-  late, other = (
-    types.SimpleNamespace(exc_value=RuntimeError(text))
-    for text in ('Event loop is closed', 'a bug')
+  dropped = Exception('while reading')
+  dropped.__cause__ = GeneratorExit()
+  *late, other = (
+    types.SimpleNamespace(exc_value=error)
+    for error in (
+      RuntimeError('Event loop is closed'),
+      dropped,
+      RuntimeError('a bug'),
+    )
   )
-  sys.unraisablehook(late)
-  sys.unraisablehook(other)
+  for one in (*late, other):
+    sys.unraisablehook(one)
   assert shown == [other]
+  caplog.clear()
+  for file in ('orbax/serialization.py', 'mine.py'):
+    read = {}
+    exec(compile('def fail(): raise ValueError("unread")', file, 'exec'), read)
+    try:
+      read['fail']()
+    except ValueError:
+      logging.getLogger('asyncio').error(
+        'Task exception was never retrieved: %s', file, exc_info=True
+      )
+  assert [record.args for record in caplog.records] == [('mine.py',)]
 
 
 def test_if_none_is_whole_nothing_is_renamed(open_checkpoints, tmp_path):
