@@ -1,23 +1,27 @@
 r"""Writes conversations about drawings of emoji, as a table for import.
 
-Each drawing gets short conversations: its name, its group, and whether a tag
-belongs to it. The input are the tars that `configs/contrastive_emoji.py`
-describes, one a drawing style:
+A drawing's name is asked, its group, and whether a tag belongs to it. The input
+are the tars that `configs/contrastive_emoji.py` describes, one a drawing style:
 
   python -m benchmarks.emoji_conversations --input='emoji/*.tar' \
     --output=emoji_chat
-  mmjax data import --format=jsonl --input=emoji_chat/conversations.jsonl \
-    --name=emoji_chat --fields=turns=turns:turns \
+  python -m benchmarks.text_conversations --model=$decoder \
+    --output=emoji_chat/texts.jsonl
+  mmjax data import --format=jsonl --input='emoji_chat/*.jsonl' \
+    --name=emoji_chat --fields=photos=images:images,turns=turns:turns \
     --split_names=known_names=known_names,known_groups=known_groups,\
 known_tags=known_tags,unseen_names=unseen_names,\
 unseen_groups=unseen_groups,unseen_tags=unseen_tags
 
+The second line is for conversations without images, see there.
+
 Concepts have the splits of `emoji` there. `train` has those of its training in
-the styles other than the held-out one, with two conversations about the name
-for each about something else. `known_...` have the same concepts in the
-held-out style, and `unseen_...` those of `test` in all styles. `validation` has
-the names of training's concepts in the held-out style as well, of a tenth of
-them, which `known_...` lack.
+the styles other than the held-out one, eight drawings a conversation, each
+drawing in several: four questions of six are about names. All others have one
+drawing. `known_...` have the concepts of training in the held-out style, and
+`unseen_...` those of `test` in all styles. `validation` has the names of
+training's concepts in the held-out style as well, of a tenth of them, which
+`known_...` lack.
 """
 
 import argparse
@@ -33,8 +37,8 @@ from mmjax.data import splitting
 
 HELD_OUT = 'noto'
 _SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
-_NAME = ('What is this?', 'What does the drawing show?', 'Name it.')
-_GROUP = 'Which group is it from?'
+_DRAWINGS = 8  # Of a conversation of training.
+_ROUNDS = 6  # Conversations that each drawing of training is in.
 _SYSTEM = 'You name drawings.'
 
 
@@ -81,33 +85,55 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
   """Yields one row per conversation, in an order that a seed determines."""
   rng = random.Random(0)
   tags = sorted({tag for sample in samples for tag in sample['tags']})
-  rows = []
+  rows, learnt = [], []
   for sample in sorted(samples, key=lambda sample: sample['file']):
     concept = splitting.assign(sample['hexcode'], _SPLITS)
     is_held_out = sample['style'] == HELD_OUT
-    asked = {
-      'names': (_NAME[0], sample['caption']),
-      'groups': (_GROUP, sample['group'].replace('-', ' and ')),
-      'tags': _ask_tag(sample, tags, rng),
-    }
     if concept == 'train' and not is_held_out:
-      names = rng.sample(_NAME, 2)
-      other = rng.choice(('groups', 'tags', 'tags'))
-      pairs = [(name, sample['caption']) for name in names] + [asked[other]]
-      rows += [_make_row(sample, 'train', i, *p) for i, p in enumerate(pairs)]
+      learnt.append(sample)
     elif concept == 'train' and _is_for_validation(sample):
-      rows.append(_make_row(sample, 'validation', 0, *asked['names']))
+      rows.append(_make_row('validation', [(sample, *_ask_name(sample))]))
     elif concept in ('train', 'test'):
       seen = 'known' if concept == 'train' else 'unseen'
-      for number, (name, pair) in enumerate(asked.items()):
-        rows.append(_make_row(sample, f'{seen}_{name}', number, *pair))
+      for kind, asked in (
+        ('names', _ask_name(sample)),
+        ('groups', _ask_group(sample)),
+        ('tags', _ask_tag(sample, tags, rng)),
+      ):
+        rows.append(_make_row(f'{seen}_{kind}', [(sample, *asked)]))
+  for _ in range(_ROUNDS):
+    rng.shuffle(learnt)
+    for start in range(0, len(learnt), _DRAWINGS):
+      some = learnt[start : start + _DRAWINGS]
+      asked = [(sample, *_ask_any(sample, tags, rng)) for sample in some]
+      rows.append(_make_row('train', asked))
   rng.shuffle(rows)
-  yield from rows
+  for number, row in enumerate(rows):
+    yield {'id': str(number), **row}
 
 
 def _is_for_validation(sample: dict[str, Any]) -> bool:
   parts = {'validation': 0.1, 'test': 0.9}
   return splitting.assign(f'{sample["hexcode"]} held out', parts) != 'test'
+
+
+def _ask_any(
+  sample: dict[str, Any], tags: Sequence[str], rng: random.Random
+) -> tuple[str, str]:
+  kind = rng.choices(('name', 'group', 'tag'), (4, 1, 1))[0]
+  if kind == 'name':
+    return _ask_name(sample)
+  if kind == 'group':
+    return _ask_group(sample)
+  return _ask_tag(sample, tags, rng)
+
+
+def _ask_name(sample: dict[str, Any]) -> tuple[str, str]:
+  return 'What is this?', sample['caption']
+
+
+def _ask_group(sample: dict[str, Any]) -> tuple[str, str]:
+  return 'Which group is it from?', sample['group'].replace('-', ' and ')
 
 
 def _ask_tag(
@@ -122,20 +148,20 @@ def _ask_tag(
 
 
 def _make_row(
-  sample: dict[str, Any], split: str, number: int, question: str, answer: str
+  split: str, asked: Sequence[tuple[dict[str, Any], str, str]]
 ) -> dict[str, Any]:
-  content = [{'type': 'image'}, {'type': 'text', 'text': question}]
+  """A conversation of drawings, each with a question and its answer."""
+  turns: list[dict[str, Any]] = [{'role': 'system', 'content': _SYSTEM}]
+  for _, question, answer in asked:
+    content = [{'type': 'image'}, {'type': 'text', 'text': question}]
+    turns.append({'role': 'user', 'content': content})
+    turns.append({'role': 'assistant', 'content': answer})
+  samples = [sample for sample, _, _ in asked]
   return {
-    'id': f'{pathlib.Path(sample["file"]).stem} {number}',
-    'image': sample['file'],
-    'hexcode': sample['hexcode'],
-    'style': sample['style'],
+    'images': [sample['file'] for sample in samples],
+    'style': samples[0]['style'] if len(samples) == 1 else 'several',
     'split': split,
-    'turns': [
-      {'role': 'system', 'content': _SYSTEM},
-      {'role': 'user', 'content': content},
-      {'role': 'assistant', 'content': answer},
-    ],
+    'turns': turns,
   }
 
 

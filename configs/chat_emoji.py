@@ -35,6 +35,7 @@ image, 58 were right before and 30 are after, in fewer words, none the same
 Conversations of words alone are not in its training; mix them in to keep them.
 """
 
+import contrastive_emoji
 import ml_collections
 
 from mmjax.config import variants
@@ -62,10 +63,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     features=dict(
       turns=dict(
         kind='turns',
-        image='image',
-        image_tokens=4,
+        image='photos',
+        image_tokens=1,
         placeholder='<empty_output>',  # A token of SmolLM2 without use here.
-        length=48,
+        length=192,
+        packed=True,
+      ),
+      # Eight drawings are a conversation of training.
+      photos=dict(
+        kind='images',
+        number=9,
+        size=64,
+        augment=contrastive_emoji.get_config().data.augment,
       ),
     ),
   )
@@ -73,16 +82,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='interleaved',
     placeholders=(16,),  # '<empty_output>'
     vision=dict(name='resnet'),
-    projector=dict(
-      name='pixel_shuffle',
-      width=576,
-      factor=2,
-      mlp_dim=1024,
-      norm='layernorm',
-    ),
+    # Of the mean over the image, of which the tower makes its embedding.
+    projector=dict(name='average_pool', width=576, factor=4),
     decoder=dict(name='text', width=576, cross_attention=False),
   )
-  config.tasks = dict(chat=dict(weight=1.0, image='image', max_new_tokens=12))
+  config.tasks = dict(chat=dict(weight=1.0, image='photos', max_new_tokens=12))
   config.adapter = dict(
     layers=('decoder/.*/(query|key|value|out|up|gate|down)$',),
     train=('projector/',),
@@ -97,7 +101,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     warmup_steps=20,
     clip_norm=1.0,
   )
-  config.train = dict(steps=400, batch_size=32, log_every=10)
+  config.train = dict(steps=400, batch_size=8, log_every=10)
   config.eval = dict(batch_size=32, num_examples=200)
 
   if 'runlocal' in chosen:

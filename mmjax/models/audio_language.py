@@ -24,10 +24,10 @@ class InterleavedAudioLanguage(
 
   Attributes:
     audio: an encoder of spectrograms, `AudioTransformer`.
-    vision: an image encoder whose tokens have the decoder's width, such as
-      `PackedViT`; None for sounds alone.
-    projector: module from the tokens of sounds to the decoder's width; None if
-      they have it already.
+    vision: an image encoder; None for sounds alone.
+    image_projector: module from the tokens of images to the decoder's width;
+      None if they have it already, as those of `PackedViT`.
+    projector: the same for the tokens of sounds.
     placeholders: ids of the tokens that media replace: those of images and
       videos as in `InterleavedVisionLanguage`, and that of sounds last.
     spectrogram: settings of `mmjax.encoders.FromSamples`, for models that are
@@ -40,6 +40,7 @@ class InterleavedAudioLanguage(
 
   audio: nn.Module
   vision: nn.Module | None = None
+  image_projector: nn.Module | None = None
   spectrogram: Mapping[str, Any] | None = None
   sample_rate: Size = 16_000
   input_sounds: Sequence[str] = ()
@@ -47,11 +48,12 @@ class InterleavedAudioLanguage(
   def setup(self):
     super().setup()
     width = getattr(self.vision, 'out_width', None)
-    if self.vision is not None and width != self.decoder.width:
+    is_projected = self.vision is None or self.image_projector is not None
+    if not is_projected and width != self.decoder.width:
       raise ConfigError(
-        f'model.vision.out_width is {width}, but beside sounds the tokens of '
-        f"images have the decoder's width, {self.decoder.width}, as "
-        'model.projector is of sounds; set it to that'
+        f'model.vision.out_width is {width}, but model.decoder.width '
+        f'{self.decoder.width}, and model.projector is of sounds alone; set '
+        'model.image_projector, or out_width to that'
       )
     self.samples = encoders.FromSamples(
       self.audio, sample_rate=self.sample_rate, **(self.spectrogram or {})
@@ -155,9 +157,10 @@ class InterleavedAudioLanguage(
     return tuple(self.placeholders[:-1])
 
   def _project(self, values: Array, *, train: bool) -> Array:
-    """Tokens of images have the decoder's width."""
-    del train
-    return values
+    """From the tokens of images to the decoder's width."""
+    if self.image_projector is None:
+      return values
+    return self.image_projector(values, train=train)
 
   def _encode_media(self, batch: Batch, *, train: bool) -> list[inputs.Media]:
     media = super()._encode_media(batch, train=train)

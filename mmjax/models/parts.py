@@ -64,6 +64,7 @@ PARTS = {
     encoders.ENCODERS['image'], data=_IMAGE_DATA, aliases=('image',)
   ),
   'projector': Part(PROJECTORS),
+  'image_projector': Part(PROJECTORS, aliases=('projector',)),
   'text': Part(
     encoders.ENCODERS['text'],
     data=_TEXT_DATA,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 import mmjax
@@ -134,8 +135,47 @@ def test_sounds_are_learnt_with_adapters_and_answered_as_published(
     run.chat([{'role': 'user', 'content': [{'type': 'image', 'image': 'a'}]}])
 
 
+@pytest.fixture
+def shown(sounds, tmp_path):
+  """A data set of spoken questions, one about an image and one without."""
+  for number, samples in enumerate(sounds[:2]):
+    data = audio.encode_wave(samples, RATE)
+    (tmp_path / f'{number}.wav').write_bytes(data)
+  PIL.Image.new('RGB', (16, 16), 'red').save(tmp_path / 'red.png')
+  rows = [
+    {
+      'images': ['red.png'] * number,
+      'sounds': [f'{number}.wav'],
+      'turns': [
+        {
+          'role': 'user',
+          'content': [{'type': 'image'}] * number + [{'type': 'audio'}],
+        },
+        {'role': 'assistant', 'content': 'c d'},
+      ],
+    }
+    for number in (0, 1)
+  ]
+  path = tmp_path / 'rows.jsonl'
+  path.write_text('\n'.join(json.dumps(row) for row in rows))
+  importing.import_data(
+    'jsonl',
+    str(path),
+    importing.Settings(
+      name='shown',
+      splits={'train': 1.0},
+      fields=extra_fields.parse(
+        'photos=images:images,sounds=sounds:sounds,turns=turns:turns'
+      ),
+    ),
+    data_dir=tmp_path / 'data',
+    progress=False,
+  )
+  return tmp_path / 'data'
+
+
 @pytest.mark.slow
-def test_a_language_model_learns_to_hear(data, sounds, tmp_path):
+def test_a_language_model_learns_to_hear_and_see(shown, sounds, tmp_path):
   """By its config, from Whisper's encoder and a Llama of texts in one file."""
   llama = gguf_writing.make_config('llama')
   llama['max_position_embeddings'] = 64
@@ -153,14 +193,21 @@ def test_a_language_model_learns_to_hear(data, sounds, tmp_path):
   config = overrides.load(f'{CONFIGS}/chat_speech.py:runlocal')
   config.init_from = f'audio={whisper},decoder={tmp_path / "a.gguf"}'
   config.data.update(
-    name='heard', data_dir=str(data / 'data'), eval_split='', test_split=''
+    name='shown', data_dir=str(shown), eval_split='', test_split=''
   )
-  placeholder = '<|user|>'  # Which no text has.
-  config.data.features.turns.update(length=61, sound_placeholder=placeholder)
-  config.data.features.sounds.number = 2
-  config.model.placeholders = (gguf_writing.TOKENS.index(placeholder),)
-  config.model.projector.update(width=llama['hidden_size'], mlp_dim=5)
-  config.adapter.rank = 2
+  config.data.extra_splits = ()
+  config.data.features.photos.size = 16
+  config.data.features.sounds.seconds = 1.0
+  names = ('<|image|>', '<|user|>')  # Which no text has.
+  config.data.features.turns.update(
+    length=61, placeholder=names[0], sound_placeholder=names[1]
+  )
+  width = llama['hidden_size']
+  config.model.placeholders = tuple(map(gguf_writing.TOKENS.index, names))
+  config.model.vision.update(width=16, stages=(1,), stem='patch', patch_size=4)
+  config.model.image_projector.width = width
+  config.model.projector.update(width=width, mlp_dim=5)
+  config.adapter.update(rank=2, train=('projector/', '^vision/'))
   config.tasks.chat.max_new_tokens = 4
   runner.run(config, chat.build, tmp_path / 'run')
   run = rebuild.load(tmp_path / 'run')
@@ -173,7 +220,9 @@ def test_a_language_model_learns_to_hear(data, sounds, tmp_path):
     pretrained.load(whisper).params['audio'],
   )
   hear = {'type': 'audio', 'audio': sounds[1]}
-  assert run.chat([{'role': 'user', 'content': [hear, 'a b']}])
+  see = {'type': 'image', 'image': PIL.Image.new('RGB', (9, 9))}
+  for content in ([see, hear], [hear]):
+    assert run.chat([{'role': 'user', 'content': content}])
 
 
 def test_settings_that_contradict_each_other_are_refused(config):

@@ -8,7 +8,7 @@ import numpy as np
 from mmjax.pretrained import checkpoint, families, keys
 
 CONFIG = {
-  'vocab_size': 262,
+  'vocab_size': 263,
   'hidden_size': 32,
   'intermediate_size': 64,
   'num_hidden_layers': 2,
@@ -41,6 +41,7 @@ TOKENS = [
   'he',
   'Ġhe',
   '12',
+  '<|image|>',
   '<|user|>',
   'hé'[:1] + 'Ã',
 ]
@@ -69,7 +70,7 @@ def _add_tokenizer(writer, pre='smollm'):
   writer.add_tokenizer_model('gpt2')
   writer.add_tokenizer_pre(pre)
   writer.add_token_list(TOKENS)
-  kinds = [3, *[1] * (len(TOKENS) - 3), 3, 1]
+  kinds = [3, *[1] * (len(TOKENS) - 4), 3, 3, 1]
   writer.add_token_types(kinds)
   writer.add_token_merges(MERGES)
   writer.add_bos_token_id(0)
