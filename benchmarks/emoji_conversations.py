@@ -16,9 +16,10 @@ unseen_groups=unseen_groups,unseen_tags=unseen_tags
 The second line is for conversations without images, see there.
 
 Concepts have the splits of `emoji` there. `train` has those of its training in
-the styles other than the held-out one, eight drawings a conversation, each
-drawing in several: four questions of six are about names. All others have one
-drawing. `known_...` have the concepts of training in the held-out style, and
+the styles other than the held-out one, several drawings a conversation, each
+drawing in several: questions, four of six about names, or lists, where the
+assistant has a name behind each drawing. All others have one drawing and one
+question. `known_...` have the concepts of training in the held-out style, and
 `unseen_...` those of `test` in all styles. `validation` has the names of
 training's concepts in the held-out style as well, of a tenth of them, which
 `known_...` lack.
@@ -37,8 +38,9 @@ from mmjax.data import splitting
 
 HELD_OUT = 'noto'
 _SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
-_DRAWINGS = 8  # Of a conversation of training.
-_ROUNDS = 6  # Conversations that each drawing of training is in.
+# Of training: drawings a conversation, and how often each drawing is in one.
+_ASKED, _ASKED_ROUNDS = 6, 3
+_LISTED, _LISTED_ROUNDS = 18, 15
 _SYSTEM = 'You name drawings.'
 
 
@@ -101,12 +103,14 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         ('tags', _ask_tag(sample, tags, rng)),
       ):
         rows.append(_make_row(f'{seen}_{kind}', [(sample, *asked)]))
-  for _ in range(_ROUNDS):
-    rng.shuffle(learnt)
-    for start in range(0, len(learnt), _DRAWINGS):
-      some = learnt[start : start + _DRAWINGS]
-      asked = [(sample, *_ask_any(sample, tags, rng)) for sample in some]
-      rows.append(_make_row('train', asked))
+  for number, rounds, make in (
+    (_ASKED, _ASKED_ROUNDS, _ask_each),
+    (_LISTED, _LISTED_ROUNDS, _list_names),
+  ):
+    for _ in range(rounds):
+      rng.shuffle(learnt)
+      for start in range(0, len(learnt), number):
+        rows.append(make(learnt[start : start + number], tags, rng))
   rng.shuffle(rows)
   for number, row in enumerate(rows):
     yield {'id': str(number), **row}
@@ -117,15 +121,37 @@ def _is_for_validation(sample: dict[str, Any]) -> bool:
   return splitting.assign(f'{sample["hexcode"]} held out', parts) != 'test'
 
 
-def _ask_any(
-  sample: dict[str, Any], tags: Sequence[str], rng: random.Random
-) -> tuple[str, str]:
-  kind = rng.choices(('name', 'group', 'tag'), (4, 1, 1))[0]
-  if kind == 'name':
-    return _ask_name(sample)
-  if kind == 'group':
-    return _ask_group(sample)
-  return _ask_tag(sample, tags, rng)
+def _ask_each(
+  samples: Sequence[dict[str, Any]], tags: Sequence[str], rng: random.Random
+) -> dict[str, Any]:
+  """A conversation with a question about each drawing."""
+  asked = []
+  for sample in samples:
+    kind = rng.choices(('name', 'group', 'tag'), (4, 1, 1))[0]
+    if kind == 'name':
+      asked.append((sample, *_ask_name(sample)))
+    elif kind == 'group':
+      asked.append((sample, *_ask_group(sample)))
+    else:
+      asked.append((sample, *_ask_tag(sample, tags, rng)))
+  return _make_row('train', asked)
+
+
+def _list_names(
+  samples: Sequence[dict[str, Any]], tags: Sequence[str], rng: random.Random
+) -> dict[str, Any]:
+  """A conversation that names each drawing behind it."""
+  del tags, rng
+  named = []
+  for sample in samples:
+    text = {'type': 'text', 'text': f'{sample["caption"]}\n'}
+    named += [{'type': 'image'}, text]
+  turns = [
+    {'role': 'system', 'content': _SYSTEM},
+    {'role': 'user', 'content': 'Name each drawing.'},
+    {'role': 'assistant', 'content': named},
+  ]
+  return _make_record('train', samples, turns)
 
 
 def _ask_name(sample: dict[str, Any]) -> tuple[str, str]:
@@ -156,7 +182,12 @@ def _make_row(
     content = [{'type': 'image'}, {'type': 'text', 'text': question}]
     turns.append({'role': 'user', 'content': content})
     turns.append({'role': 'assistant', 'content': answer})
-  samples = [sample for sample, _, _ in asked]
+  return _make_record(split, [sample for sample, _, _ in asked], turns)
+
+
+def _make_record(
+  split: str, samples: Sequence[dict[str, Any]], turns: list[dict[str, Any]]
+) -> dict[str, Any]:
   return {
     'images': [sample['file'] for sample in samples],
     'style': samples[0]['style'] if len(samples) == 1 else 'several',

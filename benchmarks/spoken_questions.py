@@ -48,34 +48,36 @@ def main(argv) -> None:
     for path in sorted(folder.glob('*.jsonl'))
     for line in path.open(encoding='utf-8')
   ]
-  rows = []
-  for split, images, question, answer in _choose(conversations, rng):
+  rows, spoken = [], {}
+  for split, images, question, answer in _choose(conversations):
     voice = rng.choice(_VOICES) if split == 'train' else _HELD_OUT
-    sound = speak(question, voice)
-    if _measure(sound) > _SECONDS.value:
+    if (question, voice) not in spoken:
+      sound, name = speak(question, voice), f'{len(spoken)}.wav'
+      fits = _measure(sound) <= _SECONDS.value
+      spoken[question, voice] = name if fits else ''
+      if fits:
+        (output / name).write_bytes(sound)
+    if not spoken[question, voice]:
       continue
-    name = f'{len(rows)}.wav'
-    (output / name).write_bytes(sound)
     for image in images:
       shutil.copy(folder / image, output / image)
     content = [{'type': 'image'}] * len(images) + [{'type': 'audio'}]
-    turns = [
-      {'role': 'user', 'content': content},
-      {'role': 'assistant', 'content': answer},
-    ]
     rows.append(
       {
         'id': str(len(rows)),
         'images': images,
-        'sounds': [name],
-        'question': question,
+        'sounds': [spoken[question, voice]],
+        'spoken': question,
         'split': split,
-        'turns': turns,
+        'turns': [
+          {'role': 'user', 'content': content},
+          {'role': 'assistant', 'content': answer},
+        ],
       }
     )
   lines = (json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
   (output / 'conversations.jsonl').write_text(''.join(lines), 'utf-8')
-  print(f'{len(rows)} conversations in {output}')
+  print(f'{len(rows)} conversations and {len(spoken)} sounds in {output}')
 
 
 def speak(text: str, voice: str) -> bytes:
@@ -95,12 +97,14 @@ def _measure(data: bytes) -> float:
 
 
 def _choose(
-  conversations: list[dict[str, Any]], rng: random.Random
+  conversations: list[dict[str, Any]],
 ) -> Iterator[tuple[str, list[str], str, str]]:
-  """Yields split, images, question and answer of each conversation."""
+  """Yields split, images, question and answer of each question."""
   counts = dict.fromkeys(('names', 'groups', 'tags', 'words'), 0)
   for row in conversations:
     turns = [turn for turn in row['turns'] if turn['role'] != 'system']
+    if len(row['images']) > len(turns) // 2:
+      continue  # A list of names.
     split = row['split'].removeprefix('known_')
     if not row['images']:
       split = splitting.assign(turns[0]['content'], _TEXTS)
@@ -108,13 +112,11 @@ def _choose(
       if counts.get(split, _NUMBER.value) == _NUMBER.value:
         continue
       counts[split] += 1
-    # One question of each conversation of several drawings.
-    start = 2 * rng.randrange(len(turns) // 2)
-    asked, answered = turns[start : start + 2]
-    content = asked['content']
-    words = content if isinstance(content, str) else content[-1]['text']
-    image = row['images'][start // 2 : start // 2 + 1]
-    yield split, image, words.replace('"', ''), answered['content']
+    for number in range(len(turns) // 2):
+      asked, answered = (turn['content'] for turn in turns[2 * number :][:2])
+      words = asked if isinstance(asked, str) else asked[-1]['text']
+      images = row['images'][number : number + 1]
+      yield split, images, words.replace('"', ''), answered
 
 
 if __name__ == '__main__':

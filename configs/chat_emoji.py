@@ -66,13 +66,12 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
         image='photos',
         image_tokens=1,
         placeholder='<empty_output>',  # A token of SmolLM2 without use here.
-        length=192,
+        length=160,
         packed=True,
       ),
-      # Eight drawings are a conversation of training.
       photos=dict(
         kind='images',
-        number=9,
+        number=18,
         size=64,
         augment=contrastive_emoji.get_config().data.augment,
       ),
@@ -101,7 +100,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     warmup_steps=20,
     clip_norm=1.0,
   )
-  config.train = dict(steps=400, batch_size=8, log_every=10)
+  config.train = dict(steps=400, batch_size=10, log_every=10)
   config.eval = dict(batch_size=32, num_examples=200)
 
   if 'runlocal' in chosen:

@@ -1,5 +1,6 @@
 """Evaluates images that a model draws of texts."""
 
+import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -27,10 +28,11 @@ _DRAWN = 24
 
 
 class Judge(Protocol):
-  """What embeds images: `mmjax.tasks.Judge`."""
+  """What embeds images and texts: `mmjax.tasks.Judge`."""
 
   embed: Callable[[Params, Batch], Any]
   params: Params
+  embed_texts: Callable[[Sequence[str]], Any] | None
 
 
 class Drawings:
@@ -45,6 +47,11 @@ class Drawings:
   With a judge also `NAME/frechet`, `NAME/kernel`, `NAME/precision` and
   `NAME/recall` of drawn images and the records' own, of `mmjax.metrics` in the
   judge's space (with the features of Inception, the first two are FID and KID).
+  With one that embeds texts too also `NAME/clip_score`, 100 times the mean
+  cosine of drawn images with their texts, negative ones as 0 (CLIPScore, Hessel
+  et al. 2021, without its factor of 2.5); `NAME/r1`, the fraction of drawn
+  images whose text is the nearest of all; both of the records' own images,
+  `NAME/true_clip_score` and `NAME/true_r1`; and `NAME/chance_r1`.
   """
 
   def __init__(
@@ -127,9 +134,9 @@ class Drawings:
     ]
     means = [np.mean(x, axis=(0, 1, 2)) / 255 for x in (drawn, np.stack(true))]
     yield f'{self._name}/mean_error', float(np.abs(means[0] - means[1]).mean())
-    if self._judge is not None:
-      yield from self._compare(drawn, np.stack(true))
     texts = list(map(self._describe, records))
+    if self._judge is not None:
+      yield from self._compare(drawn, np.stack(true), texts)
     right = None
     if self._holds is not None:
       right = [self._holds(*pair) for pair in zip(drawn, texts, strict=True)]
@@ -145,9 +152,9 @@ class Drawings:
     ]
 
   def _compare(
-    self, drawn: np.ndarray, true: np.ndarray
+    self, drawn: np.ndarray, true: np.ndarray, texts: Sequence[str]
   ) -> Iterator[tuple[str, float]]:
-    """Distances of drawn images from true ones, both [N, H, W, 3] uint8."""
+    """Compares drawn images with true ones, [N, H, W, 3] uint8, and N texts."""
     features = [self._embed_pixels(x) for x in (drawn, true)]
     precision, recall = distances.precision_recall(*features)
     for name, value in {
@@ -157,6 +164,19 @@ class Drawings:
       'recall': recall,
     }.items():
       yield f'{self._name}/{name}', value
+    if self._judge.embed_texts is None:
+      return
+    asked = _normalise(np.asarray(self._judge.embed_texts(texts)))
+    for prefix, embedded in zip(('', 'true_'), features, strict=True):
+      cosines = _normalise(embedded) @ asked.T  # [N, N]
+      score = 100 * np.maximum(np.diagonal(cosines), 0).mean()
+      nearest = [texts[i] for i in cosines.argmax(axis=1)]
+      found = np.mean([a == b for a, b in zip(nearest, texts, strict=True)])
+      yield f'{self._name}/{prefix}clip_score', float(score)
+      yield f'{self._name}/{prefix}r1', float(found)
+    counts = collections.Counter(texts)
+    chance = np.mean([counts[text] for text in texts]) / len(texts)
+    yield f'{self._name}/chance_r1', float(chance)
 
   def _embed_pixels(self, images: np.ndarray) -> np.ndarray:
     """The judge's features [N, E]."""
@@ -216,3 +236,8 @@ class Drawings:
       np.concatenate(out)[having] if out else None for out in rows
     )
     return drawn, without, [int(i) for i in having]
+
+
+def _normalise(features: np.ndarray) -> np.ndarray:
+  """Features [N, E] as unit vectors."""
+  return features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -72,10 +72,13 @@ class Judge:
   Attributes:
     embed: (params, batch of the run's arrays) -> features [B, E].
     params: its parameters.
+    embed_texts: texts -> features [N, E] in the same space; None for a model of
+      images alone.
   """
 
   embed: Callable[[Params, Batch], Array]
   params: Params
+  embed_texts: Callable[[Sequence[str]], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax import models
+from mmjax import models, pretrained
 from mmjax import tasks as tasks_lib
 from mmjax.config import settings as settings_lib
 from mmjax.data import preprocess as preprocessing
@@ -138,8 +138,18 @@ def load_judges(
     found[judge.folder, feature] = tasks_lib.Judge(
       functools.partial(_get_output, frozen.apply, judge.output_key),
       frozen.params,
+      _find_text_encoder(judge.folder),
     )
   return found
+
+
+def _find_text_encoder(
+  folder: str,
+) -> Callable[[Sequence[str]], Any] | None:
+  """What encodes texts in a judge's space, read by its own tokenizer."""
+  found = hub.find(folder)
+  open_it = rebuild.load if hub.is_run(found) else pretrained.load
+  return getattr(open_it(found), 'encode_text', None)
 
 
 def _get_output(

@@ -99,6 +99,12 @@ def test_a_judge_compares_drawings_with_true_images():
   images, records = make_records()
   records = [records[i % 3] for i in range(5)]
   values = jnp.asarray(np.stack(images), jnp.float32) / 127.5 - 1
+  means = np.asarray(values).mean(axis=(1, 2))
+  # Of the texts, the last two are swapped.
+  vectors = {
+    record['fields']['captions'][0]: 3 * means[i]
+    for record, i in zip(records, (0, 2, 1), strict=False)
+  }
 
   def make(number):
     return evaluators.Drawings(
@@ -113,6 +119,7 @@ def test_a_judge_compares_drawings_with_true_images():
       judge=tasks.Judge(
         lambda scale, batch: scale * batch['image'].mean(axis=(1, 2)),
         jnp.float32(10),
+        lambda texts: np.stack([vectors[text] for text in texts]),
       ),
     )
 
@@ -121,6 +128,15 @@ def test_a_judge_compares_drawings_with_true_images():
     dict(make(5).run(jnp.float32(shift)))[f'drawings/{name}'] for name in names
   ]
   assert find(0)[:2] == [1.0, 1.0] and abs(find(0)[2]) < 1e-3
+  values_of = dict(make(5).run(jnp.float32(0)))
+  # Of the five records, the first and the fourth have the first text.
+  assert values_of['drawings/r1'] == values_of['drawings/true_r1'] == 2 / 5
+  assert values_of['drawings/chance_r1'] == pytest.approx(9 / 25)
+  unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+  cosines = [1, unit[1] @ unit[2], unit[1] @ unit[2], 1, unit[1] @ unit[2]]
+  np.testing.assert_allclose(
+    values_of['drawings/clip_score'], 100 * np.mean(cosines), rtol=1e-3
+  )
   # Half the range darker, so 10 of each mean color's three values.
   precision, recall, frechet, kernel = find(-1)
   assert precision == recall == 0 and kernel > 100

@@ -92,6 +92,10 @@ def test_a_judge_is_read_for_its_task_alone(clip):
     {'params': clip.params}, batch['photo'], method='encode_image'
   )
   np.testing.assert_allclose(got, want, atol=2e-5)
+  texts = ['a cat', 'two dogs']
+  np.testing.assert_array_equal(
+    judge.embed_texts(texts), clip.encode_text(texts)
+  )
   wrong = make_preprocessor(clip, std=(0.5, 0.5, 0.5))
   message = r"^tasks\.draw\.judge=.*std.*judge_feature='teacher_image'"
   with pytest.raises(ConfigError, match=message):
