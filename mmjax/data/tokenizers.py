@@ -22,8 +22,6 @@ from mmjax.errors import ConfigError
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
-# File beside a published tokenizer.json.
-_CONFIG_FILE = 'tokenizer_config.json'
 # Names of these tokens in published tokenizers, tried in this order.
 _KNOWN_NAMES = {
   'pad': ('<pad>', '[PAD]', '<|pad|>', '<|finetune_right_pad_id|>'),
@@ -169,15 +167,14 @@ class Tokenizer:
       pad: name of the padding token; None to take it from a
         tokenizer_config.json beside the file, or to find it.
       bos: name, or id, of the token that starts a text that the model writes.
-      eos: name of the token that ends a sequence; None to find it.
+      eos: name of the token that ends a sequence; None to find it, likewise.
       lower_case: whether texts are lower-cased first.
 
     Raises:
       ConfigError: if there is no such file, it can't be read, or a special
         token is not found.
     """
-    path = os.fspath(path)
-    if not os.path.exists(path):
+    if not os.path.exists(path := os.fspath(path)):
       raise ConfigError(f'there is no tokenizer at {path}')
     try:
       tokenizer = tokenizers.Tokenizer.from_file(path)
@@ -185,9 +182,12 @@ class Tokenizer:
       raise ConfigError(f'{path} is not a tokenizer.json: {error}') from error
     if lower_case:
       tokenizer = add_lower_case(tokenizer)
-    if pad is None:
-      # SigLIP attends to padding, so the published token is needed.
-      pad = find_pad(tokenizer, _read_config(path))
+    named = _read_config(path)
+    # SigLIP attends to padding, so the published token is needed.
+    pad = pad or find_named(tokenizer, named, 'pad')
+    ids = map(tokenizer.token_to_id, _KNOWN_NAMES['eos'])
+    if all(number is None for number in ids):
+      eos = eos or find_named(tokenizer, named, 'eos')
     return cls(tokenizer, pad=pad, bos=bos, eos=eos)
 
   def _encode(self, text: str) -> list[int]:
@@ -290,27 +290,27 @@ def _find_id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
   return token_id
 
 
-def find_pad(
-  tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]
+def find_named(
+  tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any], role: str
 ) -> str | None:
-  """Finds the padding token that a tokenizer_config.json names.
+  """Finds the special token that a tokenizer_config.json names.
 
   Args:
     tokenizer: a tokenizer of the library.
     settings: content of the file.
+    role: 'pad' or 'eos'.
 
   Returns:
     The token; None if the file names none or the tokenizer doesn't have it.
   """
-  token = settings.get('pad_token')
+  token = settings.get(f'{role}_token')
   token = token.get('content') if isinstance(token, dict) else token
-  is_known = token is not None and tokenizer.token_to_id(token) is not None
-  return token if is_known else None
+  return token if token and tokenizer.token_to_id(token) is not None else None
 
 
 def _read_config(path: str) -> dict[str, Any]:
   """Reads the tokenizer_config.json beside a file; {} without one."""
-  path_beside = Path(path).with_name(_CONFIG_FILE)
+  path_beside = Path(path).with_name('tokenizer_config.json')
   if not path_beside.exists():
     return {}
   try:

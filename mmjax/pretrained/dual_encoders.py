@@ -62,7 +62,7 @@ class PublishedDualEncoder(base.Pretrained):
   @property
   def _pad_id(self) -> int:
     """The tokenizer's padding; config.json can have another one (SigLIP 2)."""
-    token = tokenizers.find_pad(self.tokenizer, self.tokenizer_config)
+    token = tokenizers.find_named(self.tokenizer, self.tokenizer_config, 'pad')
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return (self.config.get('text_config') or {}).get('pad_token_id', 1)

@@ -76,7 +76,7 @@ class SiglipTexts(ClipTexts):
     """Id of the padding of the tokenizer, or else of config.json."""
     file = tokenizer_settings.FILE
     settings = self.settings(file) if file in self.files else {}
-    token = tokenizers.find_pad(self.tokenizer, settings)
+    token = tokenizers.find_named(self.tokenizer, settings, 'pad')
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return self.config.get('pad_token_id', 1)

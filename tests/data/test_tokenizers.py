@@ -163,6 +163,13 @@ def test_padding_is_that_of_the_configuration_file(tmp_path, settings, pad):
   assert kept.pad_id == pad
 
 
+def test_an_end_of_another_name_is_that_of_the_configuration_file(tmp_path):
+  _make_foreign('<?>', '<|return|>').save(str(tmp_path / 'tokenizer.json'))
+  path = tmp_path / 'tokenizer_config.json'
+  path.write_text(json.dumps({'eos_token': '<|return|>'}))
+  assert tokenizers.Tokenizer.load(tmp_path / 'tokenizer.json').eos_id == 1
+
+
 @pytest.mark.parametrize('content', ['{"pad_tok', '[]'])
 def test_a_broken_configuration_file_is_named(tmp_path, content):
   _make_foreign('<s>', '</s>').save(str(tmp_path / 'tokenizer.json'))
