@@ -5,7 +5,7 @@ from mmjax.evaluators.base import Evaluator
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
 from mmjax.evaluators.conversations import Conversations
-from mmjax.evaluators.drawings import Drawings
+from mmjax.evaluators.drawings import Drawings, Judge
 from mmjax.evaluators.imagined import Imagined
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
@@ -26,6 +26,7 @@ __all__ = [
   'HiddenPatches',
   'HiddenTokens',
   'Imagined',
+  'Judge',
   'Numbers',
   'Preferences',
   'Reconstructions',

@@ -1,8 +1,9 @@
 """Evaluates images that a model draws of texts."""
 
 import collections
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +28,20 @@ CHECKS: dict[str, Holds] = {'shapes': shapes_detector.holds}
 _DRAWN = 24
 
 
-class Judge(Protocol):
-  """What embeds images and texts: `mmjax.tasks.Judge`."""
+@dataclasses.dataclass(frozen=True)
+class Judge:
+  """A trained model in whose space drawn images and true ones are compared.
+
+  Attributes:
+    embed: (params, batch of the run's arrays) -> features [B, E].
+    params: its parameters.
+    embed_texts: texts -> features [N, E] in the same space; None for a model of
+      images alone.
+  """
 
   embed: Callable[[Params, Batch], Any]
   params: Params
-  embed_texts: Callable[[Sequence[str]], Any] | None
+  embed_texts: Callable[[Sequence[str]], Any] | None = None
 
 
 class Drawings:

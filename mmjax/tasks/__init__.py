@@ -3,7 +3,6 @@
 from mmjax.tasks.align import Align
 from mmjax.tasks.base import (
   EvalContext,
-  Judge,
   PredictUse,
   ReportRow,
   Task,
@@ -78,7 +77,6 @@ __all__ = [
   'EvalContext',
   'GenerateImage',
   'Grpo',
-  'Judge',
   'Masked',
   'Match',
   'MeanTeacher',

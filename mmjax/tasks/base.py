@@ -66,22 +66,6 @@ class TeacherSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
-  """A trained model in whose space evaluators compare what a model makes.
-
-  Attributes:
-    embed: (params, batch of the run's arrays) -> features [B, E].
-    params: its parameters.
-    embed_texts: texts -> features [N, E] in the same space; None for a model of
-      images alone.
-  """
-
-  embed: Callable[[Params, Batch], Array]
-  params: Params
-  embed_texts: Callable[[Sequence[str]], Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class EvalContext:
   """What the evaluators of a task are made from, on one data split.
 
@@ -113,7 +97,9 @@ class EvalContext:
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
   frozen_params: Mapping[str, Params] = dataclasses.field(default_factory=dict)
-  judges: Mapping[Any, Judge] = dataclasses.field(default_factory=dict)
+  judges: Mapping[Any, evaluators.Judge] = dataclasses.field(
+    default_factory=dict
+  )
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""

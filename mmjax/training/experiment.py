@@ -302,7 +302,7 @@ def _load_references(
 
 def _load_judges(
   evaluated: Mapping[str, tasks_lib.Task], feed: feeds.Feed
-) -> dict[tuple[str, str], tasks_lib.Judge]:
+) -> dict[tuple[str, str], evaluators.Judge]:
   """The models in whose spaces evaluators compare, by folder and feature."""
   from mmjax.training import teachers  # Slow to import: not for --help.
 

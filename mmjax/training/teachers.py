@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax import models, pretrained
+from mmjax import evaluators, models, pretrained
 from mmjax import tasks as tasks_lib
 from mmjax.config import settings as settings_lib
 from mmjax.data import preprocess as preprocessing
@@ -113,7 +113,7 @@ def load(
 def load_judges(
   tasks: Mapping[str, tasks_lib.Task],
   preprocessor: preprocessing.Preprocessor,
-) -> dict[tuple[str, str], tasks_lib.Judge]:
+) -> dict[tuple[str, str], evaluators.Judge]:
   """Reads the models in whose spaces evaluators compare, by folder and feature.
 
   Args:
@@ -135,7 +135,7 @@ def load_judges(
     example = {feature: np.zeros(shape, np.float32)}
     example |= {f'{feature}_mask': np.ones(1, bool)}
     frozen = load(name, judge, preprocessor, example)
-    found[judge.folder, feature] = tasks_lib.Judge(
+    found[judge.folder, feature] = evaluators.Judge(
       functools.partial(_get_output, frozen.apply, judge.output_key),
       frozen.params,
       _find_text_encoder(judge.folder),

@@ -116,7 +116,7 @@ def test_a_judge_compares_drawings_with_true_images():
       condition='text',
       batch_size=2,
       num_examples=number,
-      judge=tasks.Judge(
+      judge=evaluators.Judge(
         lambda scale, batch: scale * batch['image'].mean(axis=(1, 2)),
         jnp.float32(10),
         lambda texts: np.stack([vectors[text] for text in texts]),
