@@ -195,6 +195,9 @@ class Objective(Protocol):
 class TaughtObjective(Objective, Protocol):
   """An objective that compares the model's outputs with a teacher's.
 
+  It also gets the argument `apply_teacher`, a function batch -> outputs of the
+  teacher, without dropout. The teacher's parameters get no gradient.
+
   Attributes:
     teacher: 'ema' for the EMA of the model's own parameters, 'frozen' for the
       experiment's frozen model of the objective's name
@@ -205,32 +208,18 @@ class TaughtObjective(Objective, Protocol):
 
   teacher: str
 
-  def __call__(
-    self,
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    apply: Callable[..., Outputs],
-    rng: Array,
-    apply_teacher: Callable[[Batch], Outputs],
-    step: Array,
-    axis_name: AxisNames | None = None,
-  ) -> tuple[Array, Metrics]:
-    """Computes the loss; the other arguments are those of `Objective`.
 
-    Args:
-      outputs: what the model returned for the batch.
-      batch: arrays by name.
-      apply: apply, as in `Objective`.
-      rng: key, as in `Objective`.
-      apply_teacher: function batch -> outputs of the teacher, without dropout.
-        No gradient goes through it.
-      step: [] int32, number of steps done.
-      axis_name: axis name, as in `Objective`.
+@runtime_checkable
+class ScheduledObjective(Objective, Protocol):
+  """An objective whose loss changes with the number of steps.
 
-    Returns:
-      As of `Objective`.
-    """
+  It also gets the argument `step`, [] int32, the number of steps done.
+
+  Attributes:
+    scheduled: True.
+  """
+
+  scheduled: bool
 
 
 class Rollout(Protocol):

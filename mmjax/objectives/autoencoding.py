@@ -113,11 +113,10 @@ class PerceptualAutoencoding(Autoencoding):
     apply: Callable[..., Any],
     rng: Array,
     apply_teacher: Callable[[Batch], Outputs],
-    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss; a further metric is `perceptual`."""
-    del outputs, step, axis_name
+    del outputs, axis_name
 
     def embed(images: Array) -> Array:
       out = apply_teacher({**batch, self.feature: images})[self.output_key]

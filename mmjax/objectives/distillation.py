@@ -56,11 +56,10 @@ class Distillation:
     apply: Callable[..., Outputs],
     rng: Array,
     apply_teacher: Callable[[Batch], Outputs],
-    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss; as metric `agreement` of the classes, or the `cosine`."""
-    del apply, rng, step, axis_name
+    del apply, rng, axis_name
     mask = presence.joint_mask(batch, *self.inputs)  # [B]
     taught = jax.lax.stop_gradient(
       apply_teacher(batch)[self.output_key]

@@ -173,11 +173,10 @@ class ReferencedGroupPolicy(GroupPolicy):
     apply: Callable[..., Outputs],
     rng: Array,
     apply_teacher: Callable[[Batch], Outputs],
-    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and as metrics those of `GroupPolicy` and the `distance`."""
-    del apply, rng, step, axis_name
+    del apply, rng, axis_name
     log_probs = self._find_log_probs(outputs, batch)
     reference = self._find_log_probs(apply_teacher(batch), batch)
     above = jax.lax.stop_gradient(reference) - log_probs

@@ -247,11 +247,10 @@ class ReferencedPreference(Preference):
     apply: Callable[..., Outputs],
     rng: Array,
     apply_teacher: Callable[[Batch], Outputs],
-    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and as metrics those of `Preference`."""
-    del step, axis_name
+    del axis_name
     references = tuple(
       jax.lax.stop_gradient(self.score(apply_teacher(part), part))
       for part in (batch, self.swap(batch))

@@ -41,6 +41,7 @@ class Consistency:
 
   compared_outputs: ClassVar[tuple[str, ...]] = ()
   teacher: ClassVar[str] = 'ema'
+  scheduled: ClassVar[bool] = True
 
   target: str
   feature: str

@@ -130,7 +130,8 @@ def _make_compare(
 
   def measure(objective, params, whole, parts):
     apply = functools.partial(model.apply, {'params': params})
-    loss = lambda values, key: objective(*values, apply=apply, rng=key)[0]
+    more = {'apply': apply, **custom_losses.find_arguments(objective)}
+    loss = lambda values, key: objective(*values, rng=key, **more)[0]
     count = lambda values: jnp.asarray(objective.count(values[1]), jnp.float32)
     counts = jnp.stack([count(part) for part in parts])
     losses = jnp.stack([loss(part, key) for part in parts])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmjax.models import contracts
@@ -15,6 +16,7 @@ from mmjax.types import (
   Objective,
   Outputs,
   Params,
+  ScheduledObjective,
   TaughtObjective,
 )
 
@@ -62,6 +64,12 @@ def log_skipped(name: str, why: str, between: str, way_out: str) -> None:
 def are_close(a: float, b: float) -> bool:
   """Whether two losses are equal up to rounding, or both NaN."""
   return bool(np.isclose(a, b, _TOLERANCE, _TOLERANCE**2, equal_nan=True))
+
+
+def find_arguments(objective: Objective) -> dict[str, Array]:
+  """The further arguments of an objective without a teacher, at step 0."""
+  is_scheduled = isinstance(objective, ScheduledObjective)
+  return {'step': jnp.zeros((), jnp.int32)} if is_scheduled else {}
 
 
 def make_run(experiment: Experiment, key: Array) -> Callable[..., Any]:

@@ -90,9 +90,8 @@ def _make_compare(
 
   def loss(params, outputs, inputs, key, axis_name=None):
     apply = functools.partial(model.apply, {'params': params})
-    return objective(
-      outputs, inputs, apply=apply, rng=key, axis_name=axis_name
-    )[0]
+    more = {'apply': apply, **custom_losses.find_arguments(objective)}
+    return objective(outputs, inputs, rng=key, axis_name=axis_name, **more)[0]
 
   def loss_of_device(params, outputs, inputs):
     # As `mmjax.training.step` sums them.

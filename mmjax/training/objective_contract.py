@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mmjax.errors import suggest
 from mmjax.models import contracts
-from mmjax.types import Array, Objective, TaughtObjective
+from mmjax.types import Array, Objective, ScheduledObjective, TaughtObjective
 
 _SECTION = f'({contracts.PAGE}#a-task)'
 
@@ -50,7 +50,9 @@ def check(name: str, objective: Objective) -> None:
     )
   names = ('apply', 'rng', 'axis_name')
   if isinstance(objective, TaughtObjective):
-    names = (*names, 'apply_teacher', 'step')
+    names = (*names, 'apply_teacher')
+  if isinstance(objective, ScheduledObjective):
+    names = (*names, 'step')
   call = f'(outputs, batch, {", ".join(f"{n}=..." for n in names)}) {_SECTION}'
   contracts.check_arguments(objective, where, f'objective{call}', 2, names)
   where = f'{where}.count'

@@ -23,6 +23,7 @@ from mmjax.types import (
   Outputs,
   Params,
   RawBatch,
+  ScheduledObjective,
   TaughtObjective,
 )
 
@@ -132,10 +133,7 @@ def _find_teachers(
   frozen_models: Mapping[str, Callable[[Params, Batch], Outputs]],
   params: Mapping[str, Params],
 ) -> dict[str, ApplyTeacher]:
-  """The frozen models by name, with their parameters, and the model's own.
-
-  These are the EMA as 'ema', and the parameters without adapters as 'initial'.
-  """
+  """Frozen models by name; 'ema', and 'initial', the model without adapters."""
   teachers = {n: partial(frozen_models[n], params[n]) for n in params}
   if state.ema is not None:
     ema = state.eval_params
@@ -323,7 +321,7 @@ class _Gradients:
         apply=apply,
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,
-        **self._teach(name, objective),
+        **self._find_more(name, objective),
       )
       loss, extra = objective_contract.check_result(name, objective, result)
       extra = dict(extra)
@@ -344,12 +342,14 @@ class _Gradients:
     metrics['loss'] = total
     return total, metrics
 
-  def _teach(self, name: str, objective: Objective) -> dict[str, Any]:
-    """The further arguments of an objective that has a teacher."""
-    if not isinstance(objective, TaughtObjective):
-      return {}
-    key = name if name in self.teachers else objective.teacher
-    return {'apply_teacher': self.teachers[key], 'step': self.step}
+  def _find_more(self, name: str, objective: Objective) -> dict[str, Any]:
+    """The further arguments of an objective with a teacher, or a schedule."""
+    is_scheduled = isinstance(objective, ScheduledObjective)
+    more: dict[str, Any] = {'step': self.step} if is_scheduled else {}
+    if isinstance(objective, TaughtObjective):
+      key = name if name in self.teachers else objective.teacher
+      more['apply_teacher'] = self.teachers[key]
+    return more
 
 
 def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:

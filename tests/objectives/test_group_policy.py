@@ -74,7 +74,6 @@ def test_the_objective_equals_sums_by_hand(beta):
     more['apply_teacher'] = lambda batch: {
       'prompt_logits': jnp.asarray(initial)
     }
-    more['step'] = jnp.int32(0)
   else:
     objective = objectives.GroupPolicy('prompt', **settings)
   batch = jax.tree.map(jnp.asarray, batch)

@@ -99,7 +99,6 @@ def test_losses_and_gradients_are_those_of_trl(kind, beta):
       'prompt', **settings, beta=beta
     )
     more['apply_teacher'] = lambda batch: whole(jnp.asarray(reference))
-    more['step'] = jnp.int32(0)
   else:
     objective = objectives.GroupPolicy('prompt', **settings)
   compute = jax.jit(

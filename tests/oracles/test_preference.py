@@ -157,7 +157,7 @@ def test_losses_and_gradients_are_those_of_trl(loss):
     )
     more = {}
     if referenced:
-      more = {'apply_teacher': outputs(reference), 'step': jnp.int32(0)}
+      more = {'apply_teacher': outputs(reference)}
     apply = outputs(logits)
     return objective(
       apply(batch), batch, apply=apply, rng=jax.random.key(0), **more

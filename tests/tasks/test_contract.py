@@ -13,7 +13,7 @@ import pytest
 
 from mmjax import models, ops, tasks
 from mmjax.data import preprocess, tokenizers
-from mmjax.types import TaughtObjective
+from mmjax.types import ScheduledObjective, TaughtObjective
 from tests.tasks import image_token_cases
 
 BATCH, ANSWERS = 5, 3
@@ -272,6 +272,7 @@ def measure(name, params, batch, dtype=jnp.float32, outputs=None):
     more['apply_teacher'] = lambda batch: module.apply(
       {'params': taught}, batch, train=False
     )
+  if isinstance(objective, ScheduledObjective):
     more['step'] = jnp.int32(2)
   if outputs is None:
     outputs = apply(batch, train=True, rngs={'dropout': RNG})

@@ -20,7 +20,6 @@ def measure(own, taught, distance, temperature=1.0, mask=(True, True)):
     apply=lambda *_, **__: {},
     rng=jax.random.key(0),
     apply_teacher=lambda batch: {'out': taught},
-    step=jnp.int32(0),
   )
 
 

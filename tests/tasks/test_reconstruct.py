@@ -191,7 +191,6 @@ def test_the_perceptual_distance_is_of_a_frozen_models_space():
       apply=lambda *_, **__: found,
       rng=jax.random.key(0),
       apply_teacher=lambda b: {'perceptual_output': b['image'][:, 0, 0]},
-      step=jnp.int32(0),
     )
 
   value, metrics = loss(images)

@@ -39,8 +39,16 @@ class CountsNothing(toy.Mean):
 class Taught(toy.Mean):
   teacher = 'ema'
 
-  def __call__(self, outputs, batch, *, apply_teacher, step, **more):
+  def __call__(self, outputs, batch, *, apply_teacher, **more):
     return super().__call__(outputs, batch, **more)
+
+
+class Scheduled(toy.Mean):
+  scheduled = True
+
+  def __call__(self, outputs, batch, *, step, **more):
+    loss, metrics = super().__call__(outputs, batch, **more)
+    return loss / (1 + step), metrics
 
 
 @pytest.fixture
@@ -78,7 +86,8 @@ def test_a_mean_by_its_count_is_trained_and_what_is_not_compared_is_named(
   train, capsys
 ):
   found = {'mean': toy.Mean(), 'drawn': Draws(), 'none': CountsNothing()}
-  assert train(**found, taught=Taught())['step'] == 1
+  found |= {'taught': Taught(), 'scheduled': Scheduled()}
+  assert train(**found)['step'] == 1
   out = capsys.readouterr().out
   notes = [line for line in out.splitlines() if 'not compared' in line]
   for note, (name, why) in zip(

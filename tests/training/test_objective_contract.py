@@ -54,6 +54,10 @@ class Taught(toy.Mean):
   teacher = 'ema'
 
 
+class Scheduled(toy.Mean):
+  scheduled = True
+
+
 def _trace(objective):
   config = settings.complete(toy.config())
   config.train.ema_decay = 0.5
@@ -77,6 +81,7 @@ def _trace(objective):
     (WithoutCount(), r'WithoutCount has no method count\(batch\)'),
     (WithoutAxis(), r"WithoutAxis, which .* argument 'axis_name'"),
     (Taught(), r"Taught, which .* argument 'apply_teacher'"),
+    (Scheduled(), r"Scheduled, which .* argument 'step'"),
     (Returns(lambda x: x.mean()), r'Returns returned an array float32 \[\], b'),
     (Returns(lambda x: (x.mean(), x)), r'Returns returned a tuple \('),
     (Returns(lambda x: (x, {})), r'.* array float32 \[8\] as its loss, but an'),
