@@ -22,6 +22,7 @@ from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.modulation import Modulation, SharedModulation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.numbers import NumberEmbedding
+from mmjax.nn.patch_discriminator import PatchDiscriminator
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions, choose_grid, fit_positions
 from mmjax.nn.query_transformer import QueryTransformer
@@ -55,6 +56,7 @@ __all__ = [
   'Modulation',
   'NumberEmbedding',
   'OutputMatrix',
+  'PatchDiscriminator',
   'PixelShuffle',
   'Positions',
   'QueryTransformer',

@@ -56,14 +56,14 @@ class LatentEncoder(nn.Module):
     if self.patch_size > 1:
       patches, (rows, _) = ops.cut_patches(images, self.patch_size)
       x = einops.rearrange(patches, 'b (r c) d -> b r c d', r=rows)
-    x = _conv(self.width, 3, self.dtype, 'stem')(x)
+    x = conv(self.width, 3, self.dtype, 'stem')(x)
     last = len(self.multipliers) - 1
     for level, factor in enumerate(self.multipliers):
       for i in range(self.num_blocks):
         x = self._block(x, factor, level, i)
       if level < last:
         # Published encoders pad on one side alone.
-        x = _conv(
+        x = conv(
           x.shape[-1],
           3,
           self.dtype,
@@ -72,8 +72,8 @@ class LatentEncoder(nn.Module):
           padding=((0, 1), (0, 1)),
         )(x)
     x = Middle(self.middle_attention, self.groups, self.dtype, name='middle')(x)
-    x = jax.nn.silu(_norm(self.groups, self.dtype, 'norm')(x))
-    return _conv(self.out_channels, 3, self.dtype, 'head')(x)
+    x = jax.nn.silu(group_norm(self.groups, self.dtype, 'norm')(x))
+    return conv(self.out_channels, 3, self.dtype, 'head')(x)
 
   def _block(self, x: Array, factor: int, level: int, i: int) -> Array:
     name = f'level{level}_block{i}'
@@ -118,7 +118,7 @@ class LatentDecoder(nn.Module):
   def __call__(self, latents: Array) -> Array:
     """Maps [B, h, w, D] to images [B, H, W, C]."""
     width = self.width * self.multipliers[-1]
-    x = _conv(width, 3, self.dtype, 'stem')(latents)
+    x = conv(width, 3, self.dtype, 'stem')(latents)
     x = Middle(self.middle_attention, self.groups, self.dtype, name='middle')(x)
     for level in reversed(range(len(self.multipliers))):
       width = self.width * self.multipliers[level]
@@ -130,10 +130,10 @@ class LatentDecoder(nn.Module):
           x = MapAttention(self.groups, self.dtype, name=name)(x)
       if level > 0:
         x = einops.repeat(x, 'b h w d -> b (h p) (w q) d', p=2, q=2)
-        x = _conv(width, 3, self.dtype, f'level{level}_upsample')(x)
-    x = jax.nn.silu(_norm(self.groups, self.dtype, 'norm')(x))
+        x = conv(width, 3, self.dtype, f'level{level}_upsample')(x)
+    x = jax.nn.silu(group_norm(self.groups, self.dtype, 'norm')(x))
     outputs = self.patch_size**2 * self.channels
-    x = _conv(outputs, 3, self.dtype, 'head', init=_ZEROS)(x)
+    x = conv(outputs, 3, self.dtype, 'head', init=_ZEROS)(x)
     if self.patch_size > 1:
       grid = x.shape[1:3]
       x = einops.rearrange(x, 'b r c d -> b (r c) d')
@@ -159,10 +159,10 @@ class ResidualConvolutions(nn.Module):
     """Maps [B, h, w, C] to [B, h, w, `width`]."""
     y = x
     for i in range(2):
-      y = jax.nn.silu(_norm(self.groups, self.dtype, f'norm{i}')(y))
-      y = _conv(self.width, 3, self.dtype, f'conv{i}')(y)
+      y = jax.nn.silu(group_norm(self.groups, self.dtype, f'norm{i}')(y))
+      y = conv(self.width, 3, self.dtype, f'conv{i}')(y)
     if x.shape[-1] != self.width:
-      x = _conv(self.width, 1, self.dtype, 'shortcut')(x)
+      x = conv(self.width, 1, self.dtype, 'shortcut')(x)
     return x + y
 
 
@@ -181,7 +181,7 @@ class MapAttention(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps [B, h, w, C] to the same shape."""
     width = x.shape[-1]
-    y = _norm(self.groups, self.dtype, 'norm')(x)
+    y = group_norm(self.groups, self.dtype, 'norm')(x)
     y = einops.rearrange(y, 'b h w d -> b (h w) d')
     y, _ = attention.Attention(
       width, num_heads=1, dtype=self.dtype, name='attention'
@@ -230,10 +230,10 @@ def check_groups(width: int, multipliers: Sequence[int], groups: int) -> None:
 
 def project(features: int, dtype: Any, name: str) -> nn.Conv:
   """A linear map of each cell of a feature map, stored as a convolution."""
-  return _conv(features, 1, dtype, name)
+  return conv(features, 1, dtype, name)
 
 
-def _conv(
+def conv(
   features: int,
   size: int,
   dtype: Any,
@@ -243,6 +243,7 @@ def _conv(
   padding: Any = None,
   init: nn.initializers.Initializer = _LECUN,
 ) -> nn.Conv:
+  """A convolution of `size` x `size`, padded by (size - 1) // 2 each side."""
   before = (size - 1) // 2
   return nn.Conv(
     features,
@@ -257,7 +258,8 @@ def _conv(
   )
 
 
-def _norm(groups: int, dtype: Any, name: str) -> nn.GroupNorm:
+def group_norm(groups: int, dtype: Any, name: str) -> nn.GroupNorm:
+  """A normalisation of groups of channels."""
   return nn.GroupNorm(
     num_groups=groups,
     epsilon=_EPSILON,
