@@ -1,16 +1,17 @@
 """Autoencoders of images, with tokens or latents between their halves."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.nn import image_codec
 from mmjax.objectives import presence
-from mmjax.types import Array, Batch, Outputs, Positive, Size
+from mmjax.types import Array, Batch, FieldInfo, Outputs, Positive, Size
 
 
 class Reconstructed(NamedTuple):
@@ -48,6 +49,8 @@ class ImageAutoencoder(nn.Module):
     projected: whether a linear map leads to the codebook, and one from it.
     latent_scale: factor of the latents that `encode_latents` gives.
     latent_shift: what is subtracted from them before.
+    discriminator: what judges images against reconstructions, for an
+      adversarial loss; None for none.
     feature: name of the image.
     dtype: dtype of the computation; parameters are float32.
   """
@@ -65,6 +68,9 @@ class ImageAutoencoder(nn.Module):
   projected: bool = True
   latent_scale: Positive = 1.0
   latent_shift: float = 0.0
+  discriminator: Annotated[nn.Module | None, FieldInfo(training_only=True)] = (
+    None
+  )
   feature: str = 'image'
   dtype: Any = jnp.float32
 
@@ -119,7 +125,7 @@ class ImageAutoencoder(nn.Module):
     return shape[0] // self.factor, shape[1] // self.factor
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-    """Makes the parameters; objectives call `reconstruct`.
+    """Makes the parameters; objectives call `reconstruct`, `discriminate`.
 
     Args:
       batch: images [B, H, W, C].
@@ -127,6 +133,8 @@ class ImageAutoencoder(nn.Module):
     """
     if self.is_initializing():
       self.reconstruct(batch, train=train)
+      if self.discriminator is not None:
+        self.discriminator(batch[self.feature])
     return {}
 
   def reconstruct(
@@ -144,6 +152,18 @@ class ImageAutoencoder(nn.Module):
     mask = presence.presence_mask(batch, self.feature)
     codes = self.codebook(self.encode(batch[self.feature]), mask, rng)
     return Reconstructed(self.decode(codes.values), codes)
+
+  def discriminate(self, images: Array, *, frozen: bool) -> Array:
+    """Logits [B, h, w] of images [B, H, W, C], high where they look real.
+
+    Args:
+      images: real images, or reconstructions.
+      frozen: whether the discriminator's parameters get no gradient.
+    """
+    if not frozen:
+      return self.discriminator(images)
+    module, variables = self.discriminator.unbind()
+    return module.apply(jax.lax.stop_gradient(variables), images)
 
   def encode(self, images: Array) -> Array:
     """Maps images [B, H, W, C] to what the codebook reads [B, h, w, D]."""
@@ -197,12 +217,35 @@ class ImageAutoencoder(nn.Module):
     self._check_tokens(False)
     return self.decode(latents / self.latent_scale + self.latent_shift)
 
-  def check_single_tokens(self) -> None:
-    """Refuses a codebook with several ids a cell, for models that write one.
+  def check_discriminator(self, wanted: bool) -> None:
+    """Refuses a loss without a discriminator, or one that no loss trains.
+
+    Args:
+      wanted: whether there is an adversarial loss.
 
     Raises:
-      ConfigError: naming their number.
+      ConfigError: naming both settings.
     """
+    if wanted and self.discriminator is None:
+      raise ConfigError(
+        'tasks.reconstruct.adversarial needs a discriminator; set '
+        "model.discriminator, as in dict(name='patch', width=64), or "
+        'adversarial=0'
+      )
+    if not wanted and self.discriminator is not None:
+      raise ConfigError(
+        'the autoencoder has a discriminator, which only '
+        'tasks.reconstruct.adversarial trains; set this, as in adversarial=0.1 '
+        'of a model that reconstructs, or leave out discriminator'
+      )
+
+  def check_single_tokens(self) -> None:
+    """Refuses what models that write one token a cell can't use.
+
+    Raises:
+      ConfigError: naming the number of ids a cell, or the discriminator.
+    """
+    self.check_discriminator(False)
     if self.codebook.depth is not None:
       raise ConfigError(
         f'the codebook of the autoencoder gives {self.codebook.depth} ids a '

@@ -89,6 +89,7 @@ PARTS = {
   'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
   'fusion': Part(fusion.FUSIONS),
   'codebook': Part(mnn.CODEBOOKS),
+  'discriminator': Part({'patch': mnn.PatchDiscriminator}),
   'autoencoder': Part(
     {'autoencoder': image_autoencoder.ImageAutoencoder}, data=_IMAGE_DATA
   ),

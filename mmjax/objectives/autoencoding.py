@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from mmjax import ops
@@ -29,15 +30,27 @@ class Autoencoding:
   The mean over an image's values, and then over examples. The model needs
   `reconstruct`; vectors that it moves beside gradients are `moves`.
 
+  With `adversarial`, the model's `discriminate` learns to tell images from
+  reconstructions, by the hinge loss (1 - D(x))+ / 2 + (1 + D(x'))+ / 2, and the
+  autoencoder also minimises -`adversarial` D(x'): VQGAN (Esser et al. 2021,
+  eq. 6 and 7, with the losses of their code). Neither term gives the other's
+  parameters a gradient. The weight is fixed; theirs follows a ratio of
+  gradients.
+
   Attributes:
     feature: name of the image, [B, H, W, C].
     distance: 'absolute' (VQGAN's) or 'squared'.
+    adversarial: weight of the adversarial loss; 0 for none.
+    adversarial_start: number of steps without it.
   """
 
   compared_outputs: ClassVar[tuple[str, ...]] = ()
+  scheduled: ClassVar[bool] = True
 
   feature: str = 'image'
   distance: str = 'absolute'
+  adversarial: float = 0.0
+  adversarial_start: int = 0
 
   def __post_init__(self):
     check_choice(self.distance, DISTANCES, 'distance')
@@ -54,18 +67,24 @@ class Autoencoding:
     *,
     apply: Callable[..., Any],
     rng: Array,
+    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
-    """The loss; metrics are `error` and `codebook`, the two parts of it."""
+    """The loss; metrics are `error` and `codebook`, the two parts of it.
+
+    With `adversarial`, also `discriminator`, its loss, and `real_logits` and
+    `fake_logits`, the means of what it gives images and reconstructions.
+    """
     del outputs, axis_name
-    return self._measure(batch, apply, rng, lambda images, target: {})
+    return self._measure(batch, apply, rng, step, lambda images, target: {})
 
   def _measure(
     self,
     batch: Batch,
     apply: Callable[..., Any],
     rng: Array,
-    compare: Callable[[Array, Array], dict[str, tuple[float, Array]]],
+    step: Array,
+    compare: Callable[[Array, Array], dict[str, tuple[Any, Array]]],
   ) -> tuple[Array, Metrics]:
     """The loss with further parts: name -> (weight, losses [B])."""
     mask = presence.presence_mask(batch, self.feature)
@@ -80,12 +99,41 @@ class Autoencoding:
       'codebook': (1.0, found.codes.loss),
       **compare(images, target),
     }
+    if self.adversarial:
+      parts |= self._discriminate(images, target, apply, step)
     losses = sum(weight * loss for weight, loss in parts.values())
     metrics = {k: ops.masked_mean(x, mask) for k, (_, x) in parts.items()}
     metrics['items'] = Items(losses, mask)
     if found.codes.moves:
       metrics['moves'] = found.codes.moves
     return ops.masked_mean(losses, mask), metrics
+
+  def _discriminate(
+    self,
+    images: Array,
+    target: Array,
+    apply: Callable[..., Any],
+    step: Array,
+  ) -> dict[str, tuple[Array, Array]]:
+    """The adversarial parts of the loss: name -> (weight, losses [B]).
+
+    That of the autoencoder is -`adversarial` times the logits.
+    """
+
+    def judge(x: Array, *, frozen: bool) -> Array:
+      return apply(x, frozen=frozen, method='discriminate')  # [B, h, w]
+
+    real = judge(target, frozen=False)
+    fake = judge(jax.lax.stop_gradient(images), frozen=False)
+    fooled = judge(images, frozen=True)
+    hinge = (jax.nn.relu(1 - real) + jax.nn.relu(1 + fake)) / 2
+    started = (step >= self.adversarial_start).astype(jnp.float32)
+    mean = lambda logits: logits.mean(axis=(1, 2))
+    return {
+      'discriminator': (started, mean(hinge)),
+      'fake_logits': (-started * self.adversarial, mean(fooled)),
+      'real_logits': (jnp.zeros(()), mean(real)),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +161,7 @@ class PerceptualAutoencoding(Autoencoding):
     apply: Callable[..., Any],
     rng: Array,
     apply_teacher: Callable[[Batch], Outputs],
+    step: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss; a further metric is `perceptual`."""
@@ -126,4 +175,4 @@ class PerceptualAutoencoding(Autoencoding):
       cosines = (embed(images) * embed(target)).sum(axis=-1)
       return {'perceptual': (self.perceptual, 1 - cosines)}
 
-    return self._measure(batch, apply, rng, compare)
+    return self._measure(batch, apply, rng, step, compare)

@@ -141,7 +141,8 @@ def _list_settings(
         start.encoder, start.source, config, start.name
       )
     )
-  parts = [start.part] if start.part else list(described)
+  own = models.training_settings(described['name'], start.source.tables)
+  parts = [start.part] if start.part else [k for k in described if k not in own]
   settings = list(start.source.data_settings(parts, config.data))
   if not start.part and conversation_inputs.is_interleaved(described):
     settings += conversation_inputs.list_settings(start.source, config.data)
@@ -205,7 +206,8 @@ def _keep_training_settings(
 ) -> None:
   """Keeps what the config says of training, in a module and its parts."""
   given = given or {}
-  for name in models.training_settings(described['name'], tables):
+  kept = models.training_settings(described['name'], tables)
+  for name in kept:
     described.pop(name, None)
     if name in given:
       described[name] = given[name]
@@ -218,7 +220,7 @@ def _keep_training_settings(
     if own and 'block' in models.settings_of(described['name'], tables):
       described['block'] = own
   for part in models.PARTS:
-    if part in described:
+    if part in described and part not in kept:
       _keep_training_settings(described[part], given.get(part), tables)
 
 
@@ -320,9 +322,12 @@ def _pair_paths(
       or models.PARTS[start.kind].cross_attention is None
       or start.section(config).get('cross_attention')
     )
+    in_training = models.training_settings(
+      start.section(config)['name'], source.tables
+    )
     # Parameters that the run has no use for: the image encoder of a blind
-    # baseline, a tower's cross-attention, and the word table of an encoder that
-    # shares its decoder's.
+    # baseline, a tower's cross-attention, the word table of an encoder that
+    # shares its decoder's, and parts of training alone.
     spared = [
       path
       for path, own in pairs.items()
@@ -331,6 +336,7 @@ def _pair_paths(
         config.data.blind
         or ('cross_attention' in path and not crosses)
         or own == f'encoder/{table}'
+        or path.removeprefix(inside).partition('/')[0] in in_training
       )
     ]
     yield start, {p: o for p, o in pairs.items() if p not in spared}
@@ -372,7 +378,9 @@ def to_pretrained(
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.build_module(config, jnp.dtype(dtype))
   theirs = tree_paths.flatten(checkpoint.shapes(module, family.inputs(config)))
-  whole = quantized.dequantize(run.params, param_dtype)
+  in_training = models.training_settings(run.config.model.name)
+  kept = {k: tree for k, tree in run.params.items() if k not in in_training}
+  whole = quantized.dequantize(kept, param_dtype)
   ours, _ = adapters.split(whole)
   if theirs.keys() != tree_paths.flatten(ours).keys():
     return None  # It has more, such as a classifier of answers.

@@ -176,6 +176,9 @@ class Reconstruct(base.Task):
     teacher: with `perceptual`, the folder of a run that embeds images, or of a
       published dual encoder, or its name on the Hugging Face hub.
     width: E, size of the teacher's embedding.
+    adversarial: weight of the adversarial loss, for a model with a
+      `discriminator`; 0 for none.
+    adversarial_start: number of steps without it.
   """
 
   ability: ClassVar[str] = 'encode images and decode them'
@@ -202,6 +205,8 @@ class Reconstruct(base.Task):
   perceptual: Annotated[float, FieldInfo(minimum=0)] = 0.0
   teacher: str = ''
   width: int = 0
+  adversarial: Annotated[float, FieldInfo(minimum=0)] = 0.0
+  adversarial_start: int = 0
 
   def objective(
     self, features: Mapping[str, Feature]
@@ -210,10 +215,16 @@ class Reconstruct(base.Task):
     check_choice(
       self.distance, autoencoding.DISTANCES, 'tasks.reconstruct.distance'
     )
+    settings = {
+      'feature': self.feature,
+      'distance': self.distance,
+      'adversarial': float(self.adversarial),
+      'adversarial_start': self.adversarial_start,
+    }
     if not self.perceptual:
-      return objectives.Autoencoding(self.feature, self.distance)
+      return objectives.Autoencoding(**settings)
     return objectives.PerceptualAutoencoding(
-      self.feature, self.distance, perceptual=float(self.perceptual)
+      **settings, perceptual=float(self.perceptual)
     )
 
   def check(self) -> None:
@@ -224,6 +235,12 @@ class Reconstruct(base.Task):
         f'tasks.reconstruct.perceptual={self.perceptual}, teacher='
         f'{self.teacher!r} and width={self.width} go together; set all three, '
         'width to the size of its embedding, or none'
+      )
+    if self.adversarial_start and not self.adversarial:
+      raise ConfigError(
+        f'tasks.reconstruct.adversarial_start={self.adversarial_start} is when '
+        'an adversarial loss starts; set adversarial, its weight, or leave it '
+        'out'
       )
 
   def batch_keys(self) -> tuple[str, ...]:
@@ -247,6 +264,7 @@ class Reconstruct(base.Task):
   def evaluators(
     self, context: base.EvalContext
   ) -> dict[str, evaluators.Evaluator]:
+    context.model.check_discriminator(self.adversarial > 0)
     name = f'{context.prefix}reconstruct'
     size = context.model.codebook.size
     encode = predict.make_method(

@@ -4,6 +4,7 @@ STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
 CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
 CODEC |= {'multipliers': (1,), 'patch_size': 3, 'middle_attention': False}
+JUDGE = {'name': 'patch', 'width': 4, 'num_layers': 1, 'groups': 2}
 VQ = {'name': 'vq', 'size': 7, 'channels': 3, 'update': 'gradient'}
 MASKGIT = {
   'name': 'maskgit',
@@ -32,5 +33,9 @@ CASES = {
     JANUS,
     ('autoencoder', 'vision'),
   ),
-  'reconstruct': ({'distance': 'squared'}, {**CODEC, 'codebook': VQ}, ()),
+  'reconstruct': (
+    {'distance': 'squared', 'adversarial': 0.5, 'adversarial_start': 2},
+    {**CODEC, 'codebook': VQ, 'discriminator': JUDGE},
+    (),
+  ),
 }

@@ -27,6 +27,7 @@ METHODS = tasks.Reconstruct.methods
     ({'distance': 'cosine'}, "tasks.reconstruct.distance 'cosine' is unknown"),
     ({'perceptual': 1.0}, "perceptual=1.0, teacher='' and width=0 go together"),
     ({'teacher': 'runs/a', 'width': 3}, "teacher='runs/a' and width=3 go"),
+    ({'adversarial_start': 5}, r'adversarial_start=5 is .*; set adversarial, '),
   ],
 )
 def test_settings_that_are_not_legal_are_refused(settings, message):
@@ -50,9 +51,25 @@ def test_settings_of_diffusion_alone_do_not_go_with_tokens():
     tasks.DrawTokens(guidance=-1.0).check()
 
 
-def build(codebook):
-  config = {**CODEC, 'codebook': codebook}
+def build(codebook, **more):
+  config = {**CODEC, 'codebook': codebook, **more}
   return models.build(config, models.DataSizes(1))
+
+
+def test_a_discriminator_and_its_loss_go_together():
+  codebook = {'name': 'fsq', 'levels': (3, 4)}
+  judge = {'name': 'patch', 'width': 2, 'groups': 2}
+  with_it, without = build(codebook, discriminator=judge), build(codebook)
+  check = lambda model, **settings: tasks.Reconstruct(**settings).evaluators(
+    types.SimpleNamespace(model=model, prefix='')
+  )
+  with pytest.raises(
+    ConfigError, match=r'set model\.discriminator, as in dict'
+  ):
+    check(without, adversarial=0.1)
+  for refused in (lambda: check(with_it), with_it.check_single_tokens):
+    with pytest.raises(ConfigError, match=r'set this, as in adversarial=0\.1'):
+      refused()
 
 
 def make_run(codebook):
@@ -191,6 +208,7 @@ def test_the_perceptual_distance_is_of_a_frozen_models_space():
       apply=lambda *_, **__: found,
       rng=jax.random.key(0),
       apply_teacher=lambda b: {'perceptual_output': b['image'][:, 0, 0]},
+      step=jnp.int32(0),
     )
 
   value, metrics = loss(images)
