@@ -75,7 +75,7 @@ def test_a_run_that_draws_starts_without_the_discriminator(
 
 
 @pytest.mark.slow
-def test_a_tokenizer_goes_on_with_the_discriminator_that_it_names(
+def test_a_tokenizer_starts_with_the_discriminator_that_its_config_names(
   trained, make_config
 ):
   folder, _ = trained
