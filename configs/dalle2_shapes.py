@@ -3,7 +3,15 @@ r"""DALL-E 2 on `shapes`: towers, prior and generator, as small as they come.
   python -m experiments.dalle2 --config=configs/dalle2_shapes.py \
     --workdir=runs/dalle2_shapes
 
-Not yet run whole.
+Measured on 2026-11-30, jax 0.10.2, one seed, one CPU core beside much other
+work, 200 examples each on test and on the compositional split: 74 minutes, 11
+of them for the towers (R@1 0.999, 0.999), 21 for the prior, 42 for the
+generator. The prior's embeddings find their image among the 200 in 0.995 and 1
+of all cases, with a cosine of 0.982 and 0.980 (the texts' own: 0.968, 0.965).
+Of images drawn of the true embedding 0.275 and 0.105 have all that the caption
+names, of those drawn of a text 0.08 on test: places, sizes and most colours are
+right, but shapes are not. A `dit` that attends to the caption itself draws 0.996
+right in 55 minutes (`configs/draw_shapes.py`).
 """
 
 from typing import Any
@@ -67,10 +75,8 @@ def _prior() -> dict[str, Any]:
       ),
     ),
     tasks=dict(prior=_PRIOR),
-    optimizer=shapes_base.optimizer(
-      lr=1e-3, schedule='cosine', warmup_steps=100, freeze=('towers/.*',)
-    ),
-    train=_train(steps=4000),
+    optimizer=_optimizer(freeze=('towers/.*',)),
+    train=_train(steps=2000),
   )
 
 
@@ -88,14 +94,17 @@ def _generator() -> dict[str, Any]:
     ),
     # As in configs/draw_shapes.py, a patch is wider than the model: predict x.
     tasks=dict(unclip=dict(**_GENERATOR, prior=_PRIOR)),
-    optimizer=shapes_base.optimizer(
-      lr=1.5e-3,
-      schedule='cosine',
-      warmup_steps=100,
+    optimizer=_optimizer(
       freeze=('towers/.*', 'prior/.*'),
+      no_muon=('^generator/embed_patches', '^generator/head'),
     ),
-    train=_train(steps=8000),
+    train=_train(steps=4000),
   )
+
+
+def _optimizer(**more: Any) -> dict[str, Any]:
+  shared = shapes_base.optimizer(lr=3e-3, schedule='cosine', warmup_steps=100)
+  return dict(shared, name='muon', **more)
 
 
 def _train(steps: int) -> dict[str, Any]:
