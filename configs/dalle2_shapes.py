@@ -10,8 +10,8 @@ generator. The prior's embeddings find their image among the 200 in 0.995 and 1
 of all cases, with a cosine of 0.982 and 0.980 (the texts' own: 0.968, 0.965).
 Of images drawn of the true embedding 0.275 and 0.105 have all that the caption
 names, of those drawn of a text 0.08 on test: places, sizes and most colours are
-right, but shapes are not. A `dit` that attends to the caption itself draws 0.996
-right in 55 minutes (`configs/draw_shapes.py`).
+right, but shapes are not. A `dit` that attends to the caption itself draws
+0.996 right in 55 minutes (`configs/draw_shapes.py`).
 """
 
 from typing import Any
