@@ -16,6 +16,7 @@ the device's peak is known, it prints the MFU. A few rows are of mmjax alone.
 import dataclasses
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -30,6 +31,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import rows as rows_lib
+from mmjax.cli import arguments
+from mmjax.errors import ConfigError
+from mmjax.training import main as main_lib
 
 _SUITE = flags.DEFINE_enum('suite', 'cpu', ('cpu', 'gpu'), 'rows to run')
 _ONLY = flags.DEFINE_string('only', '', 'rows whose names contain this')
@@ -230,8 +234,18 @@ def describe_machine() -> dict[str, Any]:
 
 def main(argv):
   """Measures the rows and prints the table."""
+  with main_lib.reporting():
+    _measure_all(argv)
+
+
+def _choose_rows(argv: Sequence[str]) -> dict[str, rows_lib.Row]:
+  """The rows of the flags.
+
+  Raises:
+    ConfigError: if a flag is wrong, or a library is missing.
+  """
   if len(argv) > 1:
-    raise app.UsageError(f'{argv[1]!r} is not a flag')
+    raise ConfigError(f'{argv[1]!r} is not a flag')
   suite = {
     name: row
     for name, row in rows_lib.ROWS.items()
@@ -239,13 +253,25 @@ def main(argv):
   }
   rows = {name: row for name, row in suite.items() if _ONLY.value in name}
   if not rows:
-    raise app.UsageError(
+    raise ConfigError(
       f'--only={_ONLY.value}: no row of --suite={_SUITE.value} has this in its '
       f'name; there are {", ".join(suite)}'
     )
-  if not pathlib.Path(_JSON.value).absolute().parent.is_dir():
-    raise app.UsageError(f'--json={_JSON.value}: its folder does not exist')
-  results = []
+  for name, row in rows.items():
+    for side in row.sides:
+      package = side.split(',')[0]
+      if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+          f'the row {name} needs {package}; pip install -e ".[bench]", or '
+          'choose other rows with --only'
+        )
+  if _JSON.value:
+    arguments.check_output_file(f'--json={_JSON.value}', _JSON.value)
+  return rows
+
+
+def _measure_all(argv: Sequence[str]) -> None:
+  rows, results = _choose_rows(argv), []
   for name, row in rows.items():
     results.append(measure(name, row, _ROUNDS.value))
     print(make_table(results[-1:]).splitlines()[-1], file=sys.stderr)

@@ -17,6 +17,11 @@ def main(row: str, side: str, tiny: bool) -> None:
   """Runs the side until the input ends."""
   # Libraries print to stdout; the answers go to the stream that was there.
   answers, sys.stdout = sys.stdout, sys.stderr
+  if not tiny and rows.ROWS[row].suites == ('gpu',):
+    import jax
+
+    if jax.default_backend() == 'cpu':
+      sys.exit(f'{row} is measured on a GPU, and JAX finds none; add --tiny')
   work = rows.ROWS[row].sides[side](tiny)
   for _ in range(work.warm):
     work.run()

@@ -1,6 +1,7 @@
 """`mmjax plan`: estimates what a training step needs, without the devices."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 from typing import Any
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches needs --search; add it')
-  if args.json:
+  if args.json is not None:
     arguments.check_output_file(f'--json={args.json}', args.json)
   config = overrides.load(args.config)
   overrides.override(config, changes)
@@ -147,17 +148,19 @@ def _config_flag(flag: str) -> str:
 
 
 def _positive(text: str) -> float:
-  number = float(text)
-  if not 0 < number < float('inf'):
-    raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
-  return number
+  with contextlib.suppress(ValueError):
+    number = float(text)
+    if 0 < number < float('inf'):
+      return number
+  raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-  numbers = tuple(int(part) for part in text.split(','))
-  if min(numbers) < 1:
-    raise argparse.ArgumentTypeError(f'{text!r} are not whole numbers from 1')
-  return numbers
+  with contextlib.suppress(ValueError):
+    numbers = tuple(int(part) for part in text.split(','))
+    if min(numbers) > 0:
+      return numbers
+  raise argparse.ArgumentTypeError(f'{text!r} are not whole numbers from 1')
 
 
 def _log(line: str) -> None:

@@ -11,6 +11,8 @@ from mmjax.errors import ConfigError
 if typing.TYPE_CHECKING:
   from mmjax.training import flops
 
+# Sizes of a slice by kind of TPU.
+_DIMENSIONS = {'v4': 3, 'v5e': 2, 'v5p': 3, 'v6e': 2}
 # Options of libtpu by kind of TPU; megacore makes a chip one device.
 _TPUS = {
   'v4': {'chip_config_name': 'megacore'},
@@ -120,7 +122,15 @@ def _parse(name: str) -> tuple[str, str]:
   kind = match.group(1) if match else ''
   flat = bool(match) and 'x' not in match.group(2)
   known = kind in (*_TPUS, *GPUS, 'cpu') and (kind not in _TPUS) == flat
-  # libtpu divides by the sizes without checking them.
-  if not known or min(map(int, match.group(2).split('x'))) < 1:
+  # libtpu divides by the sizes without checking them, and aborts if they are
+  # too many.
+  sizes = match.group(2).split('x') if known else ['0']
+  if min(map(int, sizes)) < 1:
     raise ConfigError(f'--topology={name!r} is not legal; {_LEGAL}')
+  number = _DIMENSIONS.get(kind, 1)
+  if len(sizes) != number:
+    raise ConfigError(
+      f'--topology={name!r} has {len(sizes)} sizes, but slices of {kind} have '
+      f'{number}, as in {kind}:{"4x4" if number == 2 else "2x2x4"}'
+    )
   return kind, match.group(2)

@@ -102,7 +102,7 @@ def start(
         rest = flags.FLAGS(rest)
       except flags.UnrecognizedFlagError as error:
         raise ConfigError(_describe_unknown(error, rest)) from error
-      except flags.Error as error:
+      except (flags.Error, ValueError) as error:
         raise ConfigError(str(error)) from error
       if len(rest) > 1:
         raise ConfigError(f'{rest[1]!r} is not a flag; flags begin with --')

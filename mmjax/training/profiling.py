@@ -98,6 +98,7 @@ class Profile:
       jax.profiler.stop_trace()
     self.log(
       f'traced steps {self.steps[0]} to {self._last} in {self._folder}; XProf '
-      'opens the folder, ui.perfetto.dev the perfetto_trace.json.gz in it'
+      'opens the folder, ui.perfetto.dev the perfetto_trace.json.gz below '
+      'plugins/profile in it'
     )
     self._last = 0

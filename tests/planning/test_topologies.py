@@ -27,6 +27,15 @@ def test_what_is_no_topology_is_refused(name):
     topologies.devices(name)
 
 
+@pytest.mark.parametrize(
+  'name, words',
+  [('v5e:4x4x4', '3 sizes, .* v5e have 2'), ('v5p:4x4', '2 .* v5p:2x2x4')],
+)
+def test_a_slice_of_another_dimension_is_refused(name, words):
+  with pytest.raises(ConfigError, match=words):
+    topologies.devices(name)
+
+
 def test_too_few_devices_raise():
   number = len(jax.devices('cpu')) + 1
   with pytest.raises(ConfigError, match=f'JAX_NUM_CPU_DEVICES={number}'):

@@ -80,6 +80,11 @@ def test_steps_to_trace_that_are_none_are_refused(command, steps, capsys):
   assert f'error: --profile_steps={steps} is not legal; give the fir' in error
 
 
+def test_a_switch_with_a_value_is_refused(command, capsys):
+  assert command(more=['--nokeep_memory=2']) == 2
+  assert 'error: --nokeep_memory=2 does not take' in capsys.readouterr().err
+
+
 def test_a_workdir_that_is_a_file_is_refused_before_the_config_is_read(
   command, tmp_path, capsys
 ):
