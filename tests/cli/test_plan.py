@@ -62,7 +62,6 @@ def planned(monkeypatch):
     (['--search_batches=4'], '--search_batches needs --search'),
     (['--search', '--search_batches=4,0'], 'not whole numbers from 1'),
     (['--examples=abc'], "'abc' is not a number above 0"),
-    (['--json='], '--json= is a folder'),
     (['--examples=0'], "'0' is not a number above 0"),
     (['--price_per_chip_hour=-1'], "'-1' is not a number above 0"),
     (['--slices=0'], 'use 1 or more'),
