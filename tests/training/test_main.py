@@ -80,8 +80,14 @@ def test_steps_to_trace_that_are_none_are_refused(command, steps, capsys):
   assert f'error: --profile_steps={steps} is not legal; give the fir' in error
 
 
-def test_a_switch_with_a_value_is_refused(command, capsys):
-  assert command(more=['--nokeep_memory=2']) == 2
+def test_a_switch_with_a_value_is_refused(monkeypatch, capsys):
+  values = flags.FlagValues()
+  main.define(values)
+  monkeypatch.setattr(main.flags, 'FLAGS', values)
+  monkeypatch.setattr(sys, 'argv', ['program', '--nokeep_memory=2'])
+  with pytest.raises(SystemExit) as end:
+    main.start(lambda _: None, lambda _: None)
+  assert end.value.code == 2
   assert 'error: --nokeep_memory=2 does not take' in capsys.readouterr().err
 
 
