@@ -12,8 +12,13 @@ all captions are exact; 0.719 and 0.744 of the answers are right (the commonest:
 0.336 and 0.355); 0.105 and 0.055 of the drawings have all that their caption
 names, and nothing else, and none without it. The model has seen 40,000 captions
 to draw; the masked tokens of `configs/draw_tokens_shapes.py` had seen 64,000
-when half of their drawings were right. The three tasks alone, trained for as
-many steps, were not compared.
+when half of their drawings were right.
+
+Two of the tasks alone, for as many steps (`--config.tasks.NAME.weight=0` for
+the other two), of 500 examples each: answers 0.740 and 0.655 in 16 minutes,
+drawings 0.46 and 0.36 in 16 minutes. So one decoder answers as well as one for
+questions alone, and captions can't be better than exact, but it learns to draw
+later.
 """
 
 import ml_collections
