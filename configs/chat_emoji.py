@@ -29,13 +29,16 @@ no model that doesn't see them can beat:
   unseen concepts                  0.005 (0.000)   0.655 (0.185)   0.590 (0.550)
 
 So it has learnt to look, but few of the 1,420 names in 1.5 passes over the
-conversations; the loss still falls. And it forgets: of 100 questions without an
-image, 58 were right before and 30 are after, in fewer words, none the same
+conversations; the loss still falls. Fewer tokens an image are worse: with one
+vector, a linear map of the mean over the image, and lists of 18 drawings with
+their names, 250 steps of 10 such conversations give 0.005 exact names.
+
+And it forgets: of 100 questions without an image, 58 were right before and 30
+are after, in fewer words, none the same
 (`python -m benchmarks.text_questions --model=$decoder --run=runs/chat_emoji`).
 Conversations of words alone are not in its training; mix them in to keep them.
 """
 
-import contrastive_emoji
 import ml_collections
 
 from mmjax.config import variants
@@ -63,17 +66,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     features=dict(
       turns=dict(
         kind='turns',
-        image='photos',
-        image_tokens=1,
+        image='image',
+        image_tokens=4,
         placeholder='<empty_output>',  # A token of SmolLM2 without use here.
-        length=160,
-        packed=True,
-      ),
-      photos=dict(
-        kind='images',
-        number=18,
-        size=64,
-        augment=contrastive_emoji.get_config().data.augment,
+        length=48,
       ),
     ),
   )
@@ -81,11 +77,16 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='interleaved',
     placeholders=(16,),  # '<empty_output>'
     vision=dict(name='resnet'),
-    # Of the mean over the image, of which the tower makes its embedding.
-    projector=dict(name='average_pool', width=576, factor=4),
+    projector=dict(
+      name='pixel_shuffle',
+      width=576,
+      factor=2,
+      mlp_dim=1024,
+      norm='layernorm',
+    ),
     decoder=dict(name='text', width=576, cross_attention=False),
   )
-  config.tasks = dict(chat=dict(weight=1.0, image='photos', max_new_tokens=12))
+  config.tasks = dict(chat=dict(weight=1.0, image='image', max_new_tokens=12))
   config.adapter = dict(
     layers=('decoder/.*/(query|key|value|out|up|gate|down)$',),
     train=('projector/',),
@@ -100,7 +101,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     warmup_steps=20,
     clip_norm=1.0,
   )
-  config.train = dict(steps=400, batch_size=10, log_every=10)
+  config.train = dict(steps=400, batch_size=32, log_every=10)
   config.eval = dict(batch_size=32, num_examples=200)
 
   if 'runlocal' in chosen:

