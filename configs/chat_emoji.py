@@ -29,9 +29,7 @@ no model that doesn't see them can beat:
   unseen concepts                  0.005 (0.000)   0.655 (0.185)   0.590 (0.550)
 
 So it has learnt to look, but few of the 1,420 names in 1.5 passes over the
-conversations; the loss still falls. Fewer tokens an image are worse: with one
-vector, a linear map of the mean over the image, and lists of 18 drawings with
-their names, 250 steps of 10 such conversations give 0.005 exact names.
+conversations; the loss still falls.
 
 And it forgets: of 100 questions without an image, 58 were right before and 30
 are after, in fewer words, none the same

@@ -1,7 +1,7 @@
 r"""DALL-E 2 on `shapes`: towers, prior and generator, as small as they come.
 
   python -m experiments.dalle2 --config=configs/dalle2_shapes.py \
-    --workdir=runs/dalle2_shapes
+    --workdir=runs/dalle2_shapes --config.eval.num_examples=200
 
 Measured on 2026-11-30, jax 0.10.2, one seed, one CPU core beside much other
 work, 200 examples each on test and on the compositional split: 74 minutes, 11

@@ -30,7 +30,7 @@ class Autoencoding:
   The mean over an image's values, and then over examples. The model needs
   `reconstruct`; vectors that it moves beside gradients are `moves`.
 
-  With `adversarial`, the model's `discriminate` learns to tell images from
+  With `adversarial`, the model's `discriminate` learns to separate images from
   reconstructions, by the hinge loss (1 - D(x))+ / 2 + (1 + D(x'))+ / 2, and the
   autoencoder also minimises -`adversarial` D(x'): VQGAN (Esser et al. 2021,
   eq. 6 and 7, with the losses of their code). Neither term gives the other's

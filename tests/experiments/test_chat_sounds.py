@@ -36,6 +36,21 @@ def sounds():
   ]
 
 
+def _import(folder, name, rows, fields):
+  """Imports rows, whose files are in a folder, into its folder `data`."""
+  path = folder / 'rows.jsonl'
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  importing.import_data(
+    'jsonl',
+    str(path),
+    importing.Settings(
+      name=name, splits={'train': 1.0}, fields=extra_fields.parse(fields)
+    ),
+    data_dir=folder / 'data',
+    progress=False,
+  )
+
+
 @pytest.fixture(scope='module')
 def data(sounds, tmp_path_factory):
   """A folder with an imported data set of conversations, and sound files."""
@@ -60,19 +75,8 @@ def data(sounds, tmp_path_factory):
     ]
     for i, content in enumerate(contents)
   ]
-  path = folder / 'rows.jsonl'
-  path.write_text('\n'.join(json.dumps({'messages': row}) for row in rows))
-  importing.import_data(
-    'jsonl',
-    str(path),
-    importing.Settings(
-      name='heard',
-      splits={'train': 1.0},
-      fields=extra_fields.parse('sounds=sounds:messages,turns=turns:messages'),
-    ),
-    data_dir=folder / 'data',
-    progress=False,
-  )
+  fields = 'sounds=sounds:messages,turns=turns:messages'
+  _import(folder, 'heard', [{'messages': row} for row in rows], fields)
   return folder
 
 
@@ -156,21 +160,8 @@ def shown(sounds, tmp_path):
     }
     for number in (0, 1)
   ]
-  path = tmp_path / 'rows.jsonl'
-  path.write_text('\n'.join(json.dumps(row) for row in rows))
-  importing.import_data(
-    'jsonl',
-    str(path),
-    importing.Settings(
-      name='shown',
-      splits={'train': 1.0},
-      fields=extra_fields.parse(
-        'photos=images:images,sounds=sounds:sounds,turns=turns:turns'
-      ),
-    ),
-    data_dir=tmp_path / 'data',
-    progress=False,
-  )
+  fields = 'photos=images:images,sounds=sounds:sounds,turns=turns:turns'
+  _import(tmp_path, 'shown', rows, fields)
   return tmp_path / 'data'
 
 
