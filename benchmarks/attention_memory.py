@@ -19,8 +19,8 @@ from mmjax import decoders, encoders
 from mmjax.parallel import attention_forms
 from mmjax.types import FactoredLogits
 
-_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
-_BATCH = flags.DEFINE_integer('batch', 4, 'examples')
+_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks', lower_bound=1)
+_BATCH = flags.DEFINE_integer('batch', 4, 'examples', lower_bound=1)
 _DECODED = flags.DEFINE_multi_integer(
   'decoded', [1024, 2048, 4096], 'tokens of the decoder'
 )

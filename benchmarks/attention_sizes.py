@@ -15,7 +15,9 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-_ROUNDS = flags.DEFINE_integer('rounds', 9, 'times of each median')
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 9, 'times of each median', lower_bound=1
+)
 _HEAD = 64
 # [B, T, H], and whether queries attend to earlier keys alone.
 _SIZES = (

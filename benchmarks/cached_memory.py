@@ -12,9 +12,11 @@ import os
 
 from absl import app, flags
 
-_DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices')
-_PART = flags.DEFINE_integer('part', 1024, 'examples computed at a time')
-_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile')
+_DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices', lower_bound=1)
+_PART = flags.DEFINE_integer(
+  'part', 1024, 'examples computed at a time', lower_bound=1
+)
+_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile', lower_bound=1)
 _BATCHES = flags.DEFINE_multi_integer(
   'batch', [2**n for n in range(10, 17)], 'global batch sizes'
 )

@@ -11,9 +11,11 @@ import os
 
 from absl import app, flags
 
-_DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices')
-_WIDTH = flags.DEFINE_integer('width', 512, 'E, size of the embeddings')
-_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile')
+_DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices', lower_bound=1)
+_WIDTH = flags.DEFINE_integer(
+  'width', 512, 'E, size of the embeddings', lower_bound=1
+)
+_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile', lower_bound=1)
 _BATCHES = flags.DEFINE_multi_integer(
   'batch', [2**n for n in range(10, 17)], 'global batch sizes'
 )

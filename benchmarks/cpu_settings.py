@@ -14,6 +14,7 @@ first:
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -23,16 +24,21 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-_STEPS = flags.DEFINE_integer('steps', 100, 'steps of each run')
-_ROUNDS = flags.DEFINE_integer('rounds', 3, 'runs of each setting')
-_DEVICES = flags.DEFINE_integer('devices', 2, 'JAX devices')
+_LOG_EVERY = 10
+
+_STEPS = flags.DEFINE_integer(
+  'steps', 100, 'steps of each run', lower_bound=3 * _LOG_EVERY
+)
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 3, 'runs of each setting', lower_bound=1
+)
+_DEVICES = flags.DEFINE_integer('devices', 2, 'JAX devices', lower_bound=1)
 _CONFIG = flags.DEFINE_string(
   'config', 'configs/captioning_shapes.py', 'config to train'
 )
 _EXPERIMENT = flags.DEFINE_string(
   'experiment', 'captioning', 'name of the experiment file'
 )
-_LOG_EVERY = 10
 
 
 def main(argv):
@@ -76,7 +82,7 @@ def _speed(environment: dict[str, str], extra: Sequence[str]) -> float:
     'data.extra_splits=()',
     'eval.num_examples=2',
   )
-  subprocess.run(
+  run = subprocess.run(
     [
       sys.executable,
       '-m',
@@ -87,9 +93,11 @@ def _speed(environment: dict[str, str], extra: Sequence[str]) -> float:
       *extra,
     ],
     env={**plain, 'JAX_PLATFORMS': 'cpu', **environment},
-    check=True,
-    stdout=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
   )
+  if run.returncode:
+    sys.exit(f'{shlex.join(run.args)} failed:\n{run.stderr.strip()}')
   lines = (scratch / 'metrics.jsonl').read_text().splitlines()
   shutil.rmtree(scratch)
   values = [json.loads(line)['examples_per_second'] for line in lines]

@@ -20,7 +20,7 @@ from mmjax.config import overrides
 from mmjax.training import runner
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
-_SEEDS = flags.DEFINE_integer('seeds', 3, 'number of seeds')
+_SEEDS = flags.DEFINE_integer('seeds', 3, 'number of seeds', lower_bound=1)
 _VARIANTS = flags.DEFINE_list(
   'variants',
   ['labels', 'strong', 'fixmatch', 'mean_teacher', 'distill'],

@@ -78,7 +78,10 @@ _DEPTHS = flags.DEFINE_list(
   "depths to fuse at: numbers of blocks, 'input', 'output', or some: 1+output",
 )
 _PARAMETERS = flags.DEFINE_integer(
-  'parameters', 20_000, 'most parameters of a fusion, at each depth'
+  'parameters',
+  20_000,
+  'most parameters of a fusion, at each depth',
+  lower_bound=1,
 )
 _CURVES = flags.DEFINE_bool(
   'curves', False, 'whether to measure the accuracy without modalities'

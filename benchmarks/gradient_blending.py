@@ -33,7 +33,10 @@ _STEPS = flags.DEFINE_list(
   'steps', ['50', '300'], 'steps of the two runs that are compared'
 )
 _NUM_EXAMPLES = flags.DEFINE_integer(
-  'num_examples', 500, 'records of each split to measure losses on'
+  'num_examples',
+  500,
+  'records of each split to measure losses on',
+  lower_bound=0,
 )
 ALL = 'multimodal'
 

@@ -20,7 +20,9 @@ from PIL import Image
 
 from mmjax.data import importing
 
-_ROWS = flags.DEFINE_integer('rows', 100_000, 'number of rows and images')
+_ROWS = flags.DEFINE_integer(
+  'rows', 100_000, 'number of rows and images', lower_bound=1
+)
 _FOLDER = flags.DEFINE_string('folder', '', 'folder to keep the images in')
 _SIZE = 224
 _DISTINCT = 200  # Encoded images; a comment makes each copy's bytes unique.

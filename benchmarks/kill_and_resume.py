@@ -22,9 +22,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, flags
 
-_KILLS = flags.DEFINE_integer('kills', 10, 'number of times to kill the run')
-_STEPS = flags.DEFINE_integer('steps', 300, 'steps of the run')
-_SAVE_EVERY = flags.DEFINE_integer('save_every', 20, 'steps between saves')
+_KILLS = flags.DEFINE_integer(
+  'kills', 10, 'number of times to kill the run', lower_bound=1
+)
+_STEPS = flags.DEFINE_integer('steps', 300, 'steps of the run', lower_bound=1)
+_SAVE_EVERY = flags.DEFINE_integer(
+  'save_every', 20, 'steps between saves', lower_bound=1
+)
 _SEED = flags.DEFINE_integer('seed', 0, 'seed of the times')
 _CONFIG = flags.DEFINE_string(
   'config', 'configs/contrastive_shapes.py:runlocal', 'config to train'

@@ -24,8 +24,10 @@ from absl import app, flags
 from mmjax import errors
 from mmjax.sweeps import storage
 
-_KILLS = flags.DEFINE_integer('kills', 5, 'number of times to kill the worker')
-_TRIALS = flags.DEFINE_integer('trials', 6, 'number of trials')
+_KILLS = flags.DEFINE_integer(
+  'kills', 5, 'number of times to kill the worker', lower_bound=1
+)
+_TRIALS = flags.DEFINE_integer('trials', 6, 'number of trials', lower_bound=1)
 _LONGEST = flags.DEFINE_float('longest', 18.0, 'most seconds until a kill')
 _SEED = flags.DEFINE_integer('seed', 0, 'seed of the times')
 

@@ -20,11 +20,11 @@ import numpy as np
 from absl import app, flags
 
 _LAYERS = flags.DEFINE_integer(
-  'layers', 28, 'number of layers, 27.3 million parameters each'
+  'layers', 28, 'number of layers, 27.3 million parameters each', lower_bound=1
 )
 _SHARD = flags.DEFINE_float('shard_gb', 1.0, 'largest size of a file in GB')
 _DEVICES = flags.DEFINE_integer(
-  'devices', 1, 'devices to split the parameters over'
+  'devices', 1, 'devices to split the parameters over', lower_bound=1
 )
 _FOLDER = flags.DEFINE_string('load', '', 'folder to load and report on only')
 

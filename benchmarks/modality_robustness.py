@@ -18,7 +18,10 @@ from mmjax.runs import rebuild
 _RUN = flags.DEFINE_string('run', None, 'folder of a run', required=True)
 _SPLIT = flags.DEFINE_string('split', 'test', 'split to measure')
 _NUM_EXAMPLES = flags.DEFINE_integer(
-  'num_examples', 0, 'number of records, from the first; 0 for all'
+  'num_examples',
+  0,
+  'number of records, from the first; 0 for all',
+  lower_bound=0,
 )
 
 

@@ -19,8 +19,12 @@ from mmjax.sweeps import storage
 _SWEEP = flags.DEFINE_string(
   'sweep', None, 'folder of the sweep', required=True
 )
-_WORKERS = flags.DEFINE_integer('workers', 2, 'number of workers')
-_ORDERS = flags.DEFINE_integer('orders', 4000, 'number of simulated orders')
+_WORKERS = flags.DEFINE_integer(
+  'workers', 2, 'number of workers', lower_bound=1
+)
+_ORDERS = flags.DEFINE_integer(
+  'orders', 4000, 'number of simulated orders', lower_bound=1
+)
 _FACTORS = flags.DEFINE_list(
   'factors', ['2', '4'], 'values of reduction_factor'
 )

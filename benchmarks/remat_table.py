@@ -17,8 +17,8 @@ from mmjax import nn as mnn
 from mmjax.nn import remat
 from mmjax.training import flops
 
-_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
-_BATCH = flags.DEFINE_integer('batch', 4, 'examples')
+_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks', lower_bound=1)
+_BATCH = flags.DEFINE_integer('batch', 4, 'examples', lower_bound=1)
 
 # Blocks as those of ViT-L, and of a decoder of two billion parameters (Gemma).
 _STACKS = {

@@ -24,8 +24,12 @@ from mmjax.tasks import base, denoise
 
 _RUN = flags.DEFINE_string('run', None, 'folder of a run', required=True)
 _SPLIT = flags.DEFINE_string('split', 'test', 'split of the captions')
-_NUM_EXAMPLES = flags.DEFINE_integer('num_examples', 200, 'number of captions')
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 50, 'captions of a batch')
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  'num_examples', 200, 'number of captions', lower_bound=1
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  'batch_size', 50, 'captions of a batch', lower_bound=1
+)
 _SAMPLERS = flags.DEFINE_list(
   'samplers', ['euler', 'heun', 'dpm++', 'ddpm'], 'samplers to compare'
 )

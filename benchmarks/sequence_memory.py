@@ -11,8 +11,8 @@ import os
 
 from absl import app, flags
 
-_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
-_WIDTH = flags.DEFINE_integer('width', 512, 'D; heads have 64')
+_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks', lower_bound=1)
+_WIDTH = flags.DEFINE_integer('width', 512, 'D; heads have 64', lower_bound=1)
 _LENGTHS = flags.DEFINE_multi_integer(
   'length', [2**n for n in range(11, 17)], 'tokens'
 )

@@ -21,8 +21,12 @@ from absl import app, flags
 
 _MODEL = flags.DEFINE_string('model', None, 'model to serve', required=True)
 _CLIENTS = flags.DEFINE_list('clients', ['1', '8'], 'numbers of clients')
-_TOKENS = flags.DEFINE_integer('tokens', 48, 'largest number of an answer')
-_LENGTH = flags.DEFINE_integer('max_length', 1024, "as mmjax serve's")
+_TOKENS = flags.DEFINE_integer(
+  'tokens', 48, 'largest number of an answer', lower_bound=1
+)
+_LENGTH = flags.DEFINE_integer(
+  'max_length', 1024, "as mmjax serve's", lower_bound=1
+)
 
 _QUESTIONS = (
   'Tell me about the sea.',

@@ -17,7 +17,9 @@ import mmjax
 
 _MODEL = flags.DEFINE_string('model', None, 'published model', required=True)
 _RUN = flags.DEFINE_string('run', None, 'run tuned from it', required=True)
-_NEW = flags.DEFINE_integer('max_new_tokens', 24, 'tokens of an answer')
+_NEW = flags.DEFINE_integer(
+  'max_new_tokens', 24, 'tokens of an answer', lower_bound=1
+)
 
 _CAPITALS = """Argentina Buenos Aires, Australia Canberra, Austria Vienna,
 Belgium Brussels, Brazil Brasilia, Bulgaria Sofia, Canada Ottawa, Chile

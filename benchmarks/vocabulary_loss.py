@@ -17,11 +17,11 @@ from absl import app, flags
 from mmjax import decoders, objectives
 from mmjax.parallel import vocabulary
 
-_VOCAB = flags.DEFINE_integer('vocab_size', 50_257, 'V')
-_WIDTH = flags.DEFINE_integer('width', 768, 'D; heads have 64')
-_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
-_BATCH = flags.DEFINE_integer('batch', 8, 'texts')
-_LENGTH = flags.DEFINE_integer('length', 512, 'tokens of a text')
+_VOCAB = flags.DEFINE_integer('vocab_size', 50_257, 'V', lower_bound=1)
+_WIDTH = flags.DEFINE_integer('width', 768, 'D; heads have 64', lower_bound=1)
+_DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks', lower_bound=1)
+_BATCH = flags.DEFINE_integer('batch', 8, 'texts', lower_bound=1)
+_LENGTH = flags.DEFINE_integer('length', 512, 'tokens of a text', lower_bound=1)
 
 
 def main(argv):

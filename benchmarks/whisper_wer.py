@@ -43,7 +43,7 @@ _TEXTS = flags.DEFINE_string(
   '/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz',
   'file of lines "name: text"',
 )
-_NUMBER = flags.DEFINE_integer('number', 60, 'prompts')
+_NUMBER = flags.DEFINE_integer('number', 60, 'prompts', lower_bound=1)
 _FASTER = flags.DEFINE_boolean('faster_whisper', False, 'compare with it')
 _WORDS, _SECONDS, _RATE = 4, 30, 16_000
 # Digits, keys, and descriptions of sounds.

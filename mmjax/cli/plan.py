@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
   from mmjax.planning import topologies
 
-  topologies.prepare(args.topology)
+  topologies.prepare(args.topology, args.slices)
   # These import JAX, which must not start before `prepare`.
   from mmjax.planning import experiments, report, search, step
 

@@ -142,17 +142,18 @@ DATA = {
     'int', 8, 'largest number of tokens of an answer', minimum=2
   ),
   'num_threads': Field(
-    'int',
-    4,
-    'number of batches made at the same time',
-    minimum=0,
-    resumable=True,
+    'int', 4, 'number of batches made at once', minimum=0, resumable=True
   ),
   'num_workers': Field(
     'int', 0, 'number of processes that read records', minimum=0, resumable=True
   ),
   'prefetch': Field(
-    'int', 4, 'number of batches to read ahead', minimum=0, resumable=True
+    'int',
+    4,
+    'number of batches to read ahead',
+    minimum=0,
+    maximum=1024,
+    resumable=True,
   ),
   'on_error': Field(
     'str',

@@ -271,10 +271,13 @@ def _together(config: Any) -> list[str]:
 
 def _batch_faults(config: Any) -> list[str]:
   train, errors = config.train, []
-  if train.batch_size % train.accumulate:
+  if rest := train.batch_size % train.accumulate:
+    less = train.batch_size - rest
+    more = less + train.accumulate
     errors.append(
       f'train.batch_size={train.batch_size} is not divisible by '
-      f'train.accumulate={train.accumulate}'
+      f'train.accumulate={train.accumulate}; use train.batch_size='
+      + (f'{less} or {more}' if less else str(more))
     )
   split = [
     f'mesh.{axis}={config.mesh[axis]}'

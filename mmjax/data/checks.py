@@ -6,6 +6,7 @@ split, spread evenly over it.
 
 import collections
 import dataclasses
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ from mmjax.errors import ConfigError
 
 # A smaller fraction of texts that are cut is not reported.
 MIN_CUT_FRACTION = 0.05
+# Where reading waits for a network, more processes than cores help.
+_WORKERS_A_CORE = 8
 
 # Task -> keys of the arrays that it needs of an example.
 Needs = Mapping[str, Sequence[str]]
@@ -36,6 +39,23 @@ _WORDS = {
   'label': 'an answer',
 }
 _PLURALS = {'text': 'captions', 'question': 'questions', 'answer': 'answers'}
+
+
+def check_workers(number: int) -> None:
+  """Refuses more reading processes than this machine can start.
+
+  Args:
+    number: `data.num_workers`.
+
+  Raises:
+    ConfigError: if there are more than 8 a core.
+  """
+  cores = os.cpu_count() or 1
+  if number > _WORKERS_A_CORE * cores:
+    raise ConfigError(
+      f'data.num_workers={number} is more processes than this machine, which '
+      f'has {cores} cores, can keep busy; use at most {_WORKERS_A_CORE * cores}'
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,6 +107,7 @@ def open_feed(
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
+  checks.check_workers(data['num_workers'])
   built = build_features(data, needs) if built is None else built
   opened = data_sets.open_all(data)
   train = opened.train

@@ -180,7 +180,7 @@ class FlexiblePatches(nn.Module):
       dtype=self.dtype,
       name='projection',
     )(images.values)
-    rows, columns = self.position_grid
+    rows, columns = mnn.check_grid(self.position_grid)
     table = self.param(
       'positions_table',
       nn.with_logical_partitioning(

@@ -1,6 +1,5 @@
 """A vision transformer for images and videos of any size."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -284,12 +283,13 @@ class PackedViT(nn.Module):
     """Adds learned positions to patches [B, S, D], by row and column."""
     if self.position_grid is None:
       return x
+    rows, columns = mnn.check_grid(self.position_grid)
     table = self.param(
       'positions_table',
       nn.with_logical_partitioning(
         nn.initializers.normal(0.02), (None, 'embed')
       ),
-      (math.prod(self.position_grid), self.width),
+      (rows * columns, self.width),
       jnp.float32,
     ).astype(self.dtype)
     # The last row and column of each patch's image, as of its segment.
@@ -299,7 +299,7 @@ class PackedViT(nn.Module):
         places, segments, num_segments=number
       )[segments]
     )(places, segments)  # [B, S, 2]
-    grid = table.reshape(*self.position_grid, self.width)
+    grid = table.reshape(rows, columns, self.width)
     return x + ops.sample_positions(grid, places, last + 1)
 
   def _check(self, patches: Array, windows: Array | None) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 from mmjax.nn import quantized
 from mmjax.types import Array, DropRate, LayerIndex, Remat, Size, TokenVectors
 
@@ -279,19 +279,12 @@ class PatchEmbedding(nn.Module):
     if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
       return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
-    if self.positions != 'none':
-      raise ConfigError(
-        f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
-      )
+    check_choice(self.positions, _POSITIONS, 'positions')
     return x
 
   def _make_positions(self, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
-    if self.position_resize not in _RESIZES:
-      raise ConfigError(
-        f'position_resize {self.position_resize!r} is unknown; use one of '
-        f'{_RESIZES}'
-      )
+    check_choice(self.position_resize, _RESIZES, 'position_resize')
     front, number = int(self.class_token), None
     if self.has_variable('params', 'positions_table'):
       table = nn.meta.unbox(self.get_variable('params', 'positions_table'))

@@ -1,7 +1,8 @@
 """Refuses modules of the user's that don't keep to the interface of their part.
 
 Without this, an encoder that returns an array, say, fails deep in a model that
-asks it for `pooled`. An error inside a module keeps its traceback.
+asks it for `pooled`. An error inside a module keeps its traceback, and a value
+that a module refuses is named with its place in the model.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ def checking(model: nn.Module) -> Iterator[None]:
   Raises:
     ContractError: naming the part's place in the config, its class, what is
       wrong, and what is expected.
+    ConfigError: that of a module, with the module's place in the model.
   """
   places = {type(model): ('model', 'model')}
   for place, kind, module in _list_parts(model, 'model'):
@@ -44,14 +46,25 @@ def checking(model: nn.Module) -> Iterator[None]:
     _check_call(cls, place, kind)
 
   def check(call, args, kwargs, context):
-    result = call(*args, **kwargs)
+    result = _call_named(call, args, kwargs, context)
     cls = type(context.module)
     if cls in own and context.method_name == '__call__':
       _check_result(result, cls, *own[cls])
     return result
 
-  with nn.intercept_methods(check) if own else contextlib.nullcontext():
+  with nn.intercept_methods(check):
     yield
+
+
+def _call_named(call, args, kwargs, context):
+  """Calls a method; what it refuses gets the innermost module's place."""
+  try:
+    return call(*args, **kwargs)
+  except ConfigError as error:
+    place = '/'.join(context.module.path)
+    if place and 'model' not in str(error):
+      raise type(error)(f'{error} (in {place} of the model)') from error
+    raise
 
 
 def is_custom(cls: type) -> bool:

@@ -24,7 +24,12 @@ from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.numbers import NumberEmbedding
 from mmjax.nn.patch_discriminator import PatchDiscriminator
 from mmjax.nn.pooling import AttentionPool, pool
-from mmjax.nn.positions import Positions, choose_grid, fit_positions
+from mmjax.nn.positions import (
+  Positions,
+  check_grid,
+  choose_grid,
+  fit_positions,
+)
 from mmjax.nn.query_transformer import QueryTransformer
 from mmjax.nn.relative import RelativePositions
 from mmjax.nn.sound_codec import SoundDecoder, SoundEncoder, SoundLayout
@@ -70,6 +75,7 @@ __all__ = [
   'TokenEmbedding',
   'Visible',
   'activation',
+  'check_grid',
   'check_ids',
   'choose_grid',
   'empty_cache',

@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.errors import ConfigError
+from mmjax.errors import check_choice
 from mmjax.types import Array
 
 _AXES = ('norm',)
+_KINDS = ('layernorm', 'rmsnorm', 'offset_rmsnorm')
 
 
 def make_norm(
@@ -33,6 +34,7 @@ def make_norm(
   Raises:
     ConfigError: for another kind.
   """
+  check_choice(kind, _KINDS, 'norm')
   scale_init = nn.with_logical_partitioning(nn.initializers.ones, _AXES)
   if kind == 'layernorm':
     return nn.LayerNorm(
@@ -53,11 +55,7 @@ def make_norm(
       use_scale=affine,
       name=name,
     )
-  if kind == 'offset_rmsnorm':
-    return OffsetRMSNorm(epsilon=epsilon, dtype=dtype, name=name)
-  raise ConfigError(
-    f"norm {kind!r} is unknown; use 'layernorm', 'rmsnorm' or 'offset_rmsnorm'"
-  )
+  return OffsetRMSNorm(epsilon=epsilon, dtype=dtype, name=name)
 
 
 class OffsetRMSNorm(nn.Module):

@@ -59,6 +59,21 @@ class Positions(nn.Module):
     return table[None, :length].astype(self.dtype)
 
 
+def check_grid(grid: Sequence[int]) -> tuple[int, int]:
+  """The rows and columns of the setting `position_grid`.
+
+  Raises:
+    ConfigError: if they are not two whole numbers of 1 or more.
+  """
+  is_pair = isinstance(grid, Sequence) and len(grid) == 2
+  if not is_pair or any(type(n) is not int or n < 1 for n in grid):
+    raise ConfigError(
+      f'position_grid={grid!r} is not legal; use two whole numbers of 1 or '
+      'more, rows and columns'
+    )
+  return tuple(grid)
+
+
 def choose_grid(
   rows: int,
   columns: int,
@@ -79,10 +94,11 @@ def choose_grid(
     number: N, of the table that there is; None for a new one.
 
   Raises:
-    ConfigError: if the patches are not those of the table.
+    ConfigError: if the patches are not those of the table, or the setting is
+      not legal.
   """
   if grid is not None:
-    return tuple(grid)
+    return check_grid(grid)
   if number is None and rows != columns:
     raise ConfigError(
       f'there are {rows} x {columns} patches, but a table of positions is of '

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from mmjax.errors import ConfigError
+from mmjax.errors import check_choice
 from mmjax.parallel import kept
 
 _policies = jax.checkpoint_policies
@@ -57,8 +57,5 @@ def rematerialise(
   """
   if policy == 'none':
     return body
-  if policy not in POLICIES:
-    raise ConfigError(
-      f'remat {policy!r} is unknown; use one of {["none", *POLICIES]}'
-    )
+  check_choice(policy, ['none', *POLICIES], 'remat')
   return nn.remat(body, policy=POLICIES[policy], prevent_cse=prevent_cse)

@@ -53,9 +53,12 @@ def build(
       )
     shape[shape.index(-1)] = len(devices) // fixed
   elif fixed != len(devices):
+    is_cpu = devices[0].platform == 'cpu'
+    there = f'are {len(devices)} devices' if len(devices) > 1 else 'is 1 device'
     raise ConfigError(
-      f'{wanted}: the sizes multiply to {fixed}, but there are '
-      f'{len(devices)} devices; make one axis -1, "what is left"'
+      f'{wanted}: the sizes multiply to {fixed}, but there {there}; make one '
+      'axis -1, "what is left"'
+      + (f', or set JAX_NUM_CPU_DEVICES={fixed}' if is_cpu else '')
     )
   slices = {getattr(device, 'slice_index', 0) for device in devices}
   number = len(slices) if devices[0].platform == 'tpu' else 1

@@ -6,13 +6,14 @@ import os
 import re
 import typing
 
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 
 if typing.TYPE_CHECKING:
   from mmjax.training import flops
 
 # Sizes of a slice by kind of TPU.
 _DIMENSIONS = {'v4': 3, 'v5e': 2, 'v5p': 3, 'v6e': 2}
+_EXAMPLES = {2: '4x4', 3: '2x2x4'}
 # Options of libtpu by kind of TPU; megacore makes a chip one device.
 _TPUS = {
   'v4': {'chip_config_name': 'megacore'},
@@ -37,7 +38,7 @@ _LEGAL = (
 )
 
 
-def prepare(name: str) -> None:
+def prepare(name: str, slices: int = 1) -> None:
   """Sets environment variables and flags before JAX looks for devices.
 
   With them libtpu doesn't ask a metadata server about this machine, and a
@@ -45,11 +46,17 @@ def prepare(name: str) -> None:
 
   Args:
     name: name of the topology, as in `devices`.
+    slices: number of such slices.
 
   Raises:
     ConfigError: if the topology does not exist, or libtpu is not installed.
   """
   kind, shape = _parse(name)
+  if kind not in _TPUS and slices > 1:
+    raise ConfigError(
+      f'--slices={slices} needs TPUs, but --topology={name} has none; leave it '
+      'out, or plan for a TPU slice'
+    )
   if kind in _TPUS:
     if importlib.util.find_spec('libtpu') is None:
       raise ConfigError(
@@ -85,11 +92,6 @@ def devices(name: str, slices: int = 1) -> list:
   from jax.experimental import topologies
 
   kind, shape = _parse(name)
-  if kind not in _TPUS and slices > 1:
-    raise ConfigError(
-      f'--slices={slices} needs TPUs, but --topology={name} has none; leave it '
-      'out, or plan for a TPU slice'
-    )
   if kind not in _TPUS:
     cpus = jax.devices('cpu')
     if len(cpus) < int(shape):
@@ -104,7 +106,14 @@ def devices(name: str, slices: int = 1) -> list:
       platform='tpu', topology_name=f'{kind}:{shape}', **_TPUS[kind], **options
     )
   except Exception as error:  # XLA raises several classes.
-    raise ConfigError(f'--topology={name}: {error}; {_LEGAL}') from error
+    host = re.search(r'chips_per_host_bounds "([\dx]+)"', str(error))
+    if host is None:
+      raise ConfigError(f'--topology={name}: {error}; {_LEGAL}') from error
+    raise ConfigError(
+      f'--topology={name}: slices of {kind} are made of hosts of '
+      f'{host.group(1)} chips; use sizes divisible by these, as in '
+      f'{kind}:{_EXAMPLES[_DIMENSIONS[kind]]}'
+    ) from error
   return list(topology.devices)
 
 
@@ -119,18 +128,17 @@ def find_gpu(name: str) -> 'flops.Chip | None':
 
 def _parse(name: str) -> tuple[str, str]:
   match = _NAME.fullmatch(name.lower())
-  kind = match.group(1) if match else ''
-  flat = bool(match) and 'x' not in match.group(2)
-  known = kind in (*_TPUS, *GPUS, 'cpu') and (kind not in _TPUS) == flat
   # libtpu divides by the sizes without checking them, and aborts if they are
   # too many.
-  sizes = match.group(2).split('x') if known else ['0']
-  if min(map(int, sizes)) < 1:
+  if not match or 0 in map(int, match.group(2).split('x')):
     raise ConfigError(f'--topology={name!r} is not legal; {_LEGAL}')
-  number = _DIMENSIONS.get(kind, 1)
-  if len(sizes) != number:
-    raise ConfigError(
-      f'--topology={name!r} has {len(sizes)} sizes, but slices of {kind} have '
-      f'{number}, as in {kind}:{"4x4" if number == 2 else "2x2x4"}'
-    )
-  return kind, match.group(2)
+  kind, shape = match.groups()
+  check_choice(kind, (*_TPUS, *GPUS, 'cpu'), f'--topology={name}: the device')
+  given, number = shape.count('x') + 1, _DIMENSIONS.get(kind, 1)
+  if given != number:
+    what = f'{kind} has the number of devices alone, as in {kind}:8'
+    if kind in _TPUS:
+      what = f'slices of {kind} have {number}, as in {kind}:{_EXAMPLES[number]}'
+    count = 'one size' if given == 1 else f'{given} sizes'
+    raise ConfigError(f'--topology={name} has {count}, but {what}')
+  return kind, shape

@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import functools
 import os
+import re
 import select
 import signal
 import sys
@@ -103,7 +104,7 @@ def start(
       except flags.UnrecognizedFlagError as error:
         raise ConfigError(_describe_unknown(error, rest)) from error
       except (flags.Error, ValueError) as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(_describe_illegal(error)) from error
       if len(rest) > 1:
         raise ConfigError(f'{rest[1]!r} is not a flag; flags begin with --')
       if flags.FLAGS.data_dir is not None:
@@ -118,6 +119,15 @@ def start(
       main(changes)
 
   app.run(call, flags_parser=parse)
+
+
+def _describe_illegal(error: Exception) -> str:
+  """The message about a flag with a value that it can't have."""
+  flag = re.match(r"flag --(\w+)=(.*): \('Non-boolean", str(error))
+  if not flag:
+    return str(error)
+  name, value = flag.groups()
+  return f'--{name}={value} is not legal; use --{name} or --no{name}'
 
 
 def _describe_unknown(

@@ -1,10 +1,13 @@
 """Time from the command to the first step, by its parts."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import jax
+
+from mmjax.parallel import hosts
 
 
 def process_start() -> float | None:
@@ -26,11 +29,19 @@ def use_compilation_cache() -> Path:
   """Keeps compiled programs between processes.
 
   In the folder that the environment's MMJAX_CACHE_DIR names, else in
-  ~/.cache/mmjax/xla.
+  ~/.cache/mmjax/xla. Says so if it can't be written.
   """
   folder = os.environ.get('MMJAX_CACHE_DIR')
   folder = Path(folder) if folder else Path.home() / '.cache/mmjax/xla'
-  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except OSError as error:
+    hosts.log(
+      f'compiled programs are not kept, since {folder} cannot be written '
+      f'({error.strerror}); set MMJAX_CACHE_DIR to a folder that can'
+    )
+    return folder
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

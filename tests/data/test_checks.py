@@ -239,3 +239,10 @@ def test_few_labels_are_noted_and_none_is_refused():
   assert f'no record of {40 - used} of the 40 classes' in missing
   with pytest.raises(ConfigError, match='leaves none of the 40 records'):
     check_labelled(1e-6, ['a', 'b'])
+
+
+def test_more_processes_than_cores_can_run_are_refused(monkeypatch):
+  monkeypatch.setattr(checks.os, 'cpu_count', lambda: 3)
+  checks.check_workers(24)
+  with pytest.raises(ConfigError, match=r'num_workers=25 .* use at most 24$'):
+    checks.check_workers(25)

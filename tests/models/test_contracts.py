@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax import encoders
+from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.models import contracts
 from mmjax.types import TokenVectors
 
@@ -111,6 +113,18 @@ PLACE = r'model\.encoders\.'
 def test_a_part_of_another_kind_is_named(settings, message):
   with pytest.raises(contracts.ContractError, match=f'^{message}'):
     _trace(**settings)
+
+
+def test_a_value_that_a_module_refuses_has_the_modules_place():
+  class Stacked(Fusion):
+    @nn.compact
+    def __call__(self, tokens, *, train):
+      layers = mnn.Stack(2, 4, 2, 8, remat='dot', name='layers')
+      layers(jnp.zeros((2, 3, 4)), train=train)
+
+  message = r"mean 'dots'\? \(in fusion/layers of the model\)"
+  with pytest.raises(ConfigError, match=message):
+    _trace(fusion=Stacked())
 
 
 def test_an_error_inside_a_part_is_raised_as_it_is():

@@ -13,6 +13,8 @@ from mmjax.parallel import mesh
 class _Device:
   """Enough of a device for sizes; nothing is placed on it."""
 
+  platform = 'cpu'
+
 
 def test_minus_one_is_what_is_left():
   built = mesh.build({'data': -1, 'tensor': 1})

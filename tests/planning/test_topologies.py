@@ -9,6 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import topologies as topologies_of_jax
 
 from mmjax.errors import ConfigError
 from mmjax.planning import collectives, hlo, topologies
@@ -16,11 +17,7 @@ from mmjax.training import flops
 
 
 @pytest.mark.parametrize(
-  'name',
-  [
-    *('v5e', 'v5e-16', 'v5e:16', 'cpu:2x2', 'h100:2x4', 'cpu'),
-    *('cpu:0', 'v5e:0x4', 'v5p:2x0x4'),
-  ],
+  'name', ['v5e', 'v5e-16', 'cpu', 'cpu:0', 'v5e:0x4', 'v5p:2x0x4']
 )
 def test_what_is_no_topology_is_refused(name):
   with pytest.raises(ConfigError, match='legal are v5e:4x4'):
@@ -29,9 +26,15 @@ def test_what_is_no_topology_is_refused(name):
 
 @pytest.mark.parametrize(
   'name, words',
-  [('v5e:4x4x4', '3 sizes, .* v5e have 2'), ('v5p:4x4', '2 .* v5p:2x2x4')],
+  [
+    ('v5e:4x4x4', '3 sizes, .* v5e have 2'),
+    ('v5e:16', 'one size, .* v5e:4x4'),
+    ('v5p:4x4', '2 .* v5p:2x2x4'),
+    ('h100:2x4', '2 sizes, but h100 has the number .* h100:8'),
+    ('v9:4x4', "the device 'v9' is unknown; use one of .*'v5e'"),
+  ],
 )
-def test_a_slice_of_another_dimension_is_refused(name, words):
+def test_what_a_device_does_not_have_is_refused(name, words):
   with pytest.raises(ConfigError, match=words):
     topologies.devices(name)
 
@@ -44,7 +47,7 @@ def test_too_few_devices_raise():
 
 def test_a_cpu_has_no_slices():
   with pytest.raises(ConfigError, match='--slices=2 needs TPUs'):
-    topologies.devices('cpu:1', slices=2)
+    topologies.prepare('cpu:1', slices=2)
 
 
 def test_every_gpu_has_peaks_for_a_roofline():
@@ -65,6 +68,15 @@ def test_libtpu_is_asked_for(monkeypatch):
   )
   with pytest.raises(ConfigError, match=r"pip install 'mmjax\[tpu\]'"):
     topologies.prepare('v5e:2x2')
+
+
+def test_a_slice_of_parts_of_hosts_names_their_size(monkeypatch):
+  def refuse(**_):
+    raise ValueError('not divisible by chips_per_host_bounds "2x2x1"')
+
+  monkeypatch.setattr(topologies_of_jax, 'get_topology_desc', refuse)
+  with pytest.raises(ConfigError, match=r'hosts of 2x2x1 chips; .* v5e:4x4$'):
+    topologies.devices('v5e:3x3')
 
 
 needs_libtpu = pytest.mark.skipif(
