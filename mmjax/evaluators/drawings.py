@@ -78,6 +78,7 @@ class Drawings:
     holds: Holds | None = None,
     judge: Judge | None = None,
     judge_feature: str = '',
+    judge_text: str = '',
     name: str = 'drawings',
   ):
     """Sets the evaluation up; nothing is computed yet.
@@ -96,6 +97,8 @@ class Drawings:
       judge: what embeds images; None for no distances.
       judge_feature: feature that makes images as the judge reads them; '' for
         `feature`.
+      judge_text: text feature with what the judge reads about an image; '' for
+        the condition. Records without a text of it are left out.
       name: prefix of the metrics' names.
 
     Raises:
@@ -113,13 +116,10 @@ class Drawings:
     self._num = min(num_examples or len(source), len(source))
     self._holds, self._name = holds, name
     self._judge, self._judge_feature = judge, judge_feature or feature
+    self._judge_text = judge_text or condition
     if judge is not None:
       self._embed = spread.jit_over_mesh(judge.embed, dict)
-      if self._num <= distances.NEIGHBORS:
-        raise ConfigError(
-          f'{name}: a judge compares more than {distances.NEIGHBORS} drawings, '
-          f'not {self._num}; raise eval.num_examples, or set judge to ""'
-        )
+      _check_number(name, self._num)
     self._cells: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
@@ -143,9 +143,13 @@ class Drawings:
     ]
     means = [np.mean(x, axis=(0, 1, 2)) / 255 for x in (drawn, np.stack(true))]
     yield f'{self._name}/mean_error', float(np.abs(means[0] - means[1]).mean())
-    texts = list(map(self._describe, records))
+    describe = lambda name: [
+      self._preprocess[name].list_evaluation_texts(r)[0] for r in records
+    ]
+    texts = describe(self._condition)
     if self._judge is not None:
-      yield from self._compare(drawn, np.stack(true), texts)
+      asked = describe(self._judge_text)
+      yield from self._compare(drawn, np.stack(true), asked)
     right = None
     if self._holds is not None:
       right = [self._holds(*pair) for pair in zip(drawn, texts, strict=True)]
@@ -211,11 +215,6 @@ class Drawings:
       return contact_sheet.QUIET
     return contact_sheet.RIGHT if right[i] else contact_sheet.WRONG
 
-  def _describe(self, record: sources.Record) -> str:
-    """The text that a record's image is drawn of."""
-    feature = self._preprocess[self._condition]
-    return feature.list_evaluation_texts(record)[0]
-
   def _draw_all(
     self, params: Params
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
@@ -238,13 +237,24 @@ class Drawings:
           if draw is not None:
             out.append(masked.to_pixels(feature, draw(params, arrays)))
         mask = batch['mask'] & batch[f'{self._feature}_mask']
-        known = batch[f'{self._condition}_mask']
-        masks.append(mask & known.reshape(len(mask), -1).any(axis=1))
+        for name in {self._condition, self._judge_text}:
+          known = batch[f'{name}_mask']
+          mask = mask & known.reshape(len(mask), -1).any(axis=1)
+        masks.append(mask)
     having = np.flatnonzero(np.concatenate(masks))
     drawn, without = (
       np.concatenate(out)[having] if out else None for out in rows
     )
     return drawn, without, [int(i) for i in having]
+
+
+def _check_number(name: str, number: int) -> None:
+  """Refuses too few drawings for a judge's distances."""
+  if number <= distances.NEIGHBORS:
+    raise ConfigError(
+      f'{name}: a judge compares more than {distances.NEIGHBORS} drawings, not '
+      f'{number}; raise eval.num_examples, or set judge to ""'
+    )
 
 
 def _normalise(features: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmjax import evaluators
 from mmjax.data import contact_sheet
-from mmjax.data.features import Feature, Image
+from mmjax.data.features import Feature, Image, Text
 from mmjax.evaluators import drawings, masked
 from mmjax.models import predict
 from mmjax.tasks import base, denoise
@@ -91,6 +91,8 @@ class Draw(denoise.Denoise):
       in its space. '' for none.
     judge_feature: feature that makes images as the judge reads them; '' for
       `feature`.
+    judge_text: text feature with what the judge reads about an image, such as
+      its name without the drawing style; '' for the text it is drawn of.
   """
 
   ability: ClassVar[str] = 'draw images of texts'
@@ -109,15 +111,14 @@ class Draw(denoise.Denoise):
 
   judge: str = ''
   judge_feature: str = ''
+  judge_text: str = ''
 
   def batch_keys(self) -> tuple[str, ...]:
     own = super().batch_keys()
-    return (
-      (*own, self.judge_feature) if self.judge and self.judge_feature else own
-    )
+    return (*own, *filter(None, (self.judge_feature, self.judge_text)))
 
   def required_keys(self) -> Sequence[Sequence[str]]:
-    return (super().batch_keys(),)  # The judge's feature is for evaluation.
+    return (super().batch_keys(),)  # The judge's features are for evaluation.
 
   def find_judge(
     self, features: Mapping[str, Feature]
@@ -126,6 +127,8 @@ class Draw(denoise.Denoise):
       return None
     feature = self.judge_feature or self.feature
     base.get_target(feature, features, (Image,))
+    if self.judge_text:
+      base.get_target(self.judge_text, features, (Text,))
     return base.TeacherSpec(
       self.judge,
       'embed',
@@ -161,6 +164,7 @@ class Draw(denoise.Denoise):
           (self.judge, self.judge_feature or self.feature)
         ),
         judge_feature=self.judge_feature,
+        judge_text=self.judge_text,
         name=name,
         **context.settings(),
       )
