@@ -21,6 +21,10 @@ from mmjax.evaluators import inputs, spread
 from mmjax.metrics import captions
 from mmjax.types import Batch, Params
 
+# Of the arrays of conversations that have a column for each token.
+_ENDINGS = ('', '_mask', '_loss_mask', '_segments', '_positions', '_rotary')
+_COLUMNS = 64  # Batches have a multiple of it, or all.
+
 
 @dataclasses.dataclass(frozen=True)
 class _PromptReader:
@@ -139,8 +143,23 @@ class Conversations:
       num_examples=self._num,
     ) as ahead:
       for batch in ahead:
-        sums += self._losses(params, batch).astype(np.float64).sum(axis=0)
+        losses = self._losses(params, self._cut(batch))
+        sums += losses.astype(np.float64).sum(axis=0)
     return sums
+
+  def _cut(self, batch: Batch) -> Batch:
+    """The batch without the last columns, in which nobody says anything.
+
+    So that rows with room for many conversations cost no more than the longest
+    one here; few numbers of columns are compiled.
+    """
+    name = self._feature.name
+    if f'{name}_sources' in batch:  # Places of images' tokens, for all columns.
+      return batch
+    said = np.flatnonzero(batch[f'{name}_mask'].any(axis=0))
+    number = _COLUMNS * (1 + (said[-1] if len(said) else 0) // _COLUMNS)
+    keys = {f'{name}{ending}' for ending in _ENDINGS}
+    return {k: x[:, :number] if k in keys else x for k, x in batch.items()}
 
   def _measure_answers(self, params: Params) -> dict[str, float]:
     reader = _PromptReader(self._preprocessor, self._feature, self._length)
@@ -150,7 +169,7 @@ class Conversations:
       self._source, reader, self._batch_size, num_examples=self._num
     ) as ahead:
       for batch in ahead:
-        ids = self._generate(params, batch)
+        ids = self._generate(params, self._cut(batch))
         has_prompt = batch[f'{self._feature.name}_mask'].any(axis=1)
         for row, index in enumerate(batch['index']):
           if batch['mask'][row]:
