@@ -13,6 +13,7 @@ from mmjax.evaluators.preferences import Preferences
 from mmjax.evaluators.reconstructions import Reconstructions
 from mmjax.evaluators.retrieval import Retrieval
 from mmjax.evaluators.rewards import Rewards
+from mmjax.evaluators.sound_reconstructions import SoundReconstructions
 from mmjax.evaluators.texts import Texts
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
   'Reconstructions',
   'Retrieval',
   'Rewards',
+  'SoundReconstructions',
   'Texts',
   'attribute_accuracy',
 ]

@@ -87,10 +87,7 @@ class Reconstructions:
     for key, parts in values.items():
       yield f'{self._name}/{key}', float(np.concatenate(parts).mean())
     if self._encode is not None:
-      shares = counts[counts > 0] / counts.sum()
-      entropy = -(shares * np.log(shares)).sum()
-      yield f'{self._name}/perplexity', float(np.exp(entropy))
-      yield f'{self._name}/used', float(np.mean(counts > 0))
+      yield from describe_counts(self._name, counts)
     self._cells = [
       (image, [label])
       for pair in shown
@@ -118,6 +115,16 @@ class Reconstructions:
     feature = self._preprocess[self._feature]
     normalised = self._preprocess.make_inputs(batch)[self._feature]
     return masked.to_pixels(feature, np.asarray(normalised))
+
+
+def describe_counts(
+  name: str, counts: np.ndarray
+) -> Iterator[tuple[str, float]]:
+  """The metrics of how often each code occurs, counts [V]."""
+  shares = counts[counts > 0] / counts.sum()
+  entropy = -(shares * np.log(shares)).sum()
+  yield f'{name}/perplexity', float(np.exp(entropy))
+  yield f'{name}/used', float(np.mean(counts > 0))
 
 
 def _measure(true: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:

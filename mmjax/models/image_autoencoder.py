@@ -15,14 +15,14 @@ from mmjax.types import Array, Batch, FieldInfo, Outputs, Positive, Size
 
 
 class Reconstructed(NamedTuple):
-  """Images as an autoencoder gives them back.
+  """Images or sounds as an autoencoder gives them back.
 
   Attributes:
-    images: [B, H, W, C] float32.
+    values: images [B, H, W, C], or samples [B, N], float32.
     codes: what they were decoded from.
   """
 
-  images: Array
+  values: Array
   codes: mnn.Codes
 
 

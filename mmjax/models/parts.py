@@ -113,6 +113,7 @@ NESTED = {
   'block': mnn.Block,
   'relative': mnn.RelativePositions,
   'spectrogram': encoders.FromSamples,
+  'layout': mnn.SoundLayout,
 }
 # Fields of these classes that `build` sets.
 NESTED_DERIVED = {
@@ -125,6 +126,7 @@ NESTED_DERIVED = {
   ),
   'relative': ('num_heads', 'bidirectional'),
   'spectrogram': ('encoder', 'sample_rate'),
+  'layout': (),
 }
 
 # Part whose classes encode a feature, by its kind.

@@ -29,7 +29,7 @@ def make_method(model: nn.Module, *, method: str, feature: str) -> Predict:
 
 
 def make_reconstruct(model: nn.Module) -> Predict:
-  """Images [B, H, W, C] float32, encoded and decoded.
+  """Images [B, H, W, C] or samples [B, N] float32, encoded and decoded.
 
   Args:
     model: one with `reconstruct`.
@@ -37,7 +37,7 @@ def make_reconstruct(model: nn.Module) -> Predict:
 
   def predict(params: Params, batch: Batch) -> Array:
     found = model.apply({'params': params}, batch, method='reconstruct')
-    return found.images
+    return found.values
 
   return predict
 

@@ -1,39 +1,49 @@
 """Autoencoders of sounds, with tokens between their halves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
+from mmjax.models.image_autoencoder import Reconstructed
+from mmjax.objectives import presence
 from mmjax.types import Array, Batch, Outputs
 
 
 class SoundAutoencoder(nn.Module):
-  """Maps the samples of sounds to tokens, several a time step, and back.
+  """Maps the samples of sounds to tokens, and back.
 
-  EnCodec (Défossez et al. 2022), with a codebook 'rvq': the more of its
-  codebooks are used, the closer is what is decoded.
+  EnCodec (Défossez et al. 2022), with a codebook 'rvq': K tokens a time step,
+  and the more of its codebooks are used, the closer is what is decoded. With
+  one of the others, K is 1.
 
   Attributes:
-    layout: layers of both halves.
-    codebook: what vectors turn into, `mmjax.nn.CODEBOOKS`, with `depth`.
+    layout: layers of both halves, settings of `mmjax.nn.SoundLayout`.
+    codebook: what vectors turn into, of `mmjax.nn.CODEBOOKS` one with tokens.
     feature: name of the sound.
     dtype: dtype of the computation; parameters are float32.
   """
 
-  layout: mnn.SoundLayout
+  layout: Mapping[str, Any]
   codebook: nn.Module
   feature: str = 'sound'
   dtype: Any = jnp.float32
 
   def setup(self):
-    channels = self.codebook.channels
-    self.encoder = mnn.SoundEncoder(self.layout, channels, self.dtype)
-    self.decoder = mnn.SoundDecoder(self.layout, self.dtype)
+    if not self.codebook.size:
+      raise ConfigError(
+        'sounds are encoded as tokens, of which this codebook has none; use '
+        "one whose name is 'vq', 'rvq', 'fsq' or 'lfq'"
+      )
+    layout = mnn.SoundLayout(**self.layout)
+    self.encoder = mnn.SoundEncoder(layout, self.codebook.inputs, self.dtype)
+    self.decoder = mnn.SoundDecoder(layout, self.dtype)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-    """Makes the parameters; there is nothing else to do for all tasks.
+    """Makes the parameters; objectives call `reconstruct`.
 
     Args:
       batch: samples [B, N] in -1..1.
@@ -41,8 +51,26 @@ class SoundAutoencoder(nn.Module):
     """
     del train
     if self.is_initializing():
-      self.decode_tokens(self.encode_tokens(batch[self.feature]))
+      self.reconstruct(batch)
     return {}
+
+  def reconstruct(
+    self, batch: Batch, rng: Array | None = None, *, train: bool = False
+  ) -> Reconstructed:
+    """Encodes and decodes sounds.
+
+    Args:
+      batch: samples [B, N] with their mask.
+      rng: key of new vectors of a codebook; None outside of training.
+      train: unused, as there is no dropout.
+    """
+    del train
+    samples = batch[self.feature]
+    mask = presence.presence_mask(batch, self.feature)
+    # A codebook reads maps; this one has a single row.
+    codes = self.codebook(self.encode(samples)[:, None], mask, rng)
+    decoded = self.decode(codes.values[:, 0])
+    return Reconstructed(decoded[:, : samples.shape[1]], codes)
 
   def encode(self, samples: Array) -> Array:
     """Maps samples [B, N] to what the codebook reads [B, T, C].
@@ -53,18 +81,22 @@ class SoundAutoencoder(nn.Module):
 
   def decode(self, values: Array) -> Array:
     """Maps values of the codebook [B, T, C] to samples [B, T * hop] float32."""
-    return self.decoder(values)
+    return self.decoder(values.astype(self.dtype))
 
   def encode_tokens(self, samples: Array, number: int | None = None) -> Array:
     """Token ids [B, K, T] int32 of samples [B, N].
 
     Args:
       samples: samples in -1..1.
-      number: number of codebooks K, the first ones; None for all.
+      number: number of codebooks K of an 'rvq', the first ones; None for all.
     """
-    ids = self.codebook.find(self.encode(samples), number)  # [B, T, K]
-    return jnp.moveaxis(ids, -1, 1)
+    vectors = self.encode(samples)
+    if self.codebook.depth is None:
+      return self.codebook.find(vectors)[:, None]
+    return jnp.moveaxis(self.codebook.find(vectors, number), -1, 1)
 
   def decode_tokens(self, ids: Array) -> Array:
     """Samples [B, T * hop] float32 of ids [B, K, T], of the first codebooks."""
+    if self.codebook.depth is None:
+      return self.decode(self.codebook.lookup(ids[:, 0]))
     return self.decode(self.codebook.lookup(jnp.moveaxis(ids, 1, -1)))

@@ -18,6 +18,7 @@ from mmjax.models import (
   mmdit,
   multimodal,
   pixart,
+  sound_autoencoder,
   unclip,
   vision_language,
 )
@@ -38,6 +39,7 @@ MODELS = {
   'mmdit': mmdit.MMDiT,
   'unclip': unclip.Unclip,
   'autoencoder': image_autoencoder.ImageAutoencoder,
+  'sound_autoencoder': sound_autoencoder.SoundAutoencoder,
   'maskgit': masked_image_transformer.MaskGit,
 }
 

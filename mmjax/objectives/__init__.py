@@ -3,7 +3,11 @@
 Shape letters are those of `mmjax.types`.
 """
 
-from mmjax.objectives.autoencoding import Autoencoding, PerceptualAutoencoding
+from mmjax.objectives.autoencoding import (
+  Autoencoding,
+  PerceptualAutoencoding,
+  SoundAutoencoding,
+)
 from mmjax.objectives.blending import Unimodal, blend_weights
 from mmjax.objectives.contrastive import (
   Contrastive,
@@ -72,6 +76,7 @@ __all__ = [
   'ReferencedGroupPolicy',
   'ReferencedPreference',
   'Regression',
+  'SoundAutoencoding',
   'TextGeneration',
   'Unimodal',
   'blend_weights',

@@ -1,4 +1,4 @@
-"""The losses of autoencoders of images."""
+"""The losses of autoencoders of images and of sounds."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,10 +25,11 @@ DISTANCES = ('absolute', 'squared')
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoding:
-  """Distance of images from their reconstructions, and the codebook's loss.
+  """Distance of arrays from their reconstructions, and the codebook's loss.
 
-  The mean over an image's values, and then over examples. The model needs
-  `reconstruct`; vectors that it moves beside gradients are `moves`.
+  The mean over an image's values, or a sound's samples, and then over examples.
+  The model needs `reconstruct`; vectors that it moves beside gradients are
+  `moves`.
 
   With `adversarial`, the model's `discriminate` learns to separate images from
   reconstructions, by the hinge loss (1 - D(x))+ / 2 + (1 + D(x'))+ / 2, and the
@@ -38,7 +39,7 @@ class Autoencoding:
   gradients.
 
   Attributes:
-    feature: name of the image, [B, H, W, C].
+    feature: name of the image, [B, H, W, C], or of the sound, [B, N].
     distance: 'absolute' (VQGAN's) or 'squared'.
     adversarial: weight of the adversarial loss; 0 for none.
     adversarial_start: number of steps without it.
@@ -88,19 +89,21 @@ class Autoencoding:
   ) -> tuple[Array, Metrics]:
     """The loss with further parts: name -> (weight, losses [B])."""
     mask = presence.presence_mask(batch, self.feature)
-    target = ops.zero_masked(batch[self.feature], mask).astype(jnp.float32)
+    own = batch.get(f'{self.feature}_mask', mask)  # Of a sound, of its samples.
+    target = ops.zero_masked(batch[self.feature], own).astype(jnp.float32)
+    target = ops.zero_masked(target, mask)
     batch = {**batch, self.feature: target}
     found = apply(batch, rng, train=True, method='reconstruct')
-    images = ops.zero_masked(found.images, mask)
-    gaps = images - target
+    values = ops.zero_masked(found.values, mask)
+    gaps = values - target
     gaps = jnp.abs(gaps) if self.distance == 'absolute' else jnp.square(gaps)
     parts = {
-      'error': (1.0, gaps.mean(axis=(1, 2, 3))),
+      'error': (1.0, gaps.mean(axis=tuple(range(1, gaps.ndim)))),
       'codebook': (1.0, found.codes.loss),
-      **compare(images, target),
+      **compare(values, target),
     }
     if self.adversarial:
-      parts |= self._discriminate(images, target, apply, step)
+      parts |= self._discriminate(values, target, apply, step)
     losses = sum(weight * loss for weight, loss in parts.values())
     metrics = {k: ops.masked_mean(x, mask) for k, (_, x) in parts.items()}
     metrics['items'] = Items(losses, mask)
@@ -174,5 +177,39 @@ class PerceptualAutoencoding(Autoencoding):
     def compare(images, target):
       cosines = (embed(images) * embed(target)).sum(axis=-1)
       return {'perceptual': (self.perceptual, 1 - cosines)}
+
+    return self._measure(batch, apply, rng, step, compare)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundAutoencoding(Autoencoding):
+  """`Autoencoding` of sounds, and the distance of their spectra.
+
+  The spectra are those of `mmjax.ops.spectral_distance`, in windows of several
+  lengths, as in EnCodec (Défossez et al. 2022, section 3.4).
+
+  Attributes:
+    spectral: weight of the spectra's distance.
+  """
+
+  feature: str = 'sound'
+  spectral: Positive = 1.0
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Any],
+    rng: Array,
+    step: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss; a further metric is `spectral`."""
+    del outputs, axis_name
+
+    def compare(samples, target):
+      distance = ops.spectral_distance(samples, target)
+      return {'spectral': (self.spectral, distance)}
 
     return self._measure(batch, apply, rng, step, compare)

@@ -62,6 +62,7 @@ from mmjax.ops.spectrogram import (
   log_fbank,
   log_mel,
   mel_filters,
+  spectral_distance,
 )
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
   'sincos_grid',
   'sincos_numbers',
   'slerp',
+  'spectral_distance',
   'take_patches',
   'unit_norm',
   'zero_masked',

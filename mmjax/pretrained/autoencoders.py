@@ -36,7 +36,7 @@ class PublishedAutoencoder(base.Pretrained):
   def reconstruct(self, images: Any) -> Array:
     """Encodes images [B, H, W, C] and decodes them again."""
     batch = {'image': jnp.asarray(images, jnp.float32)}
-    return self.jit_method('reconstruct')(self.params, batch).images
+    return self.jit_method('reconstruct')(self.params, batch).values
 
   def encode_tokens(self, images: Any) -> Array:
     """Token ids [B, h, w] of images.

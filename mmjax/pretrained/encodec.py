@@ -1,5 +1,6 @@
 """EnCodec (Défossez et al. 2022), as published: sounds as tokens, and back."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -180,7 +181,7 @@ def module(
   values = _values(config)
   depth = 1000 * values['target_bandwidths'][-1] // _bits_per_codebook(values)
   return models.SoundAutoencoder(
-    layout=_layout(values),
+    layout=dataclasses.asdict(_layout(values)),
     codebook=mnn.CODEBOOKS['rvq'](
       values['codebook_size'],
       values['hidden_size'],
@@ -199,7 +200,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  built = module(config)
+  built, layout = module(config), _layout(_values(config))
   table = [
     keys.Rule(
       f'codebook/layers_{i}/embedding', f'quantizer.layers.{i}.codebook.embed'
@@ -207,15 +208,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     for i in range(built.codebook.depth)
   ]
   for half, layers in (
-    ('encoder', _encoder_layers(built.layout)),
-    ('decoder', _decoder_layers(built.layout)),
+    ('encoder', _encoder_layers(layout)),
+    ('decoder', _decoder_layers(layout)),
   ):
     for i, layer in enumerate(layers):
       theirs = f'{half}.layers.{i}'
       if layer == 'lstm':
-        table += _lstm(f'{half}/lstm', f'{theirs}.lstm', built.layout)
+        table += _lstm(f'{half}/lstm', f'{theirs}.lstm', layout)
       elif '_block' in layer:
-        table += _block(f'{half}/{layer}', theirs, built.layout)
+        table += _block(f'{half}/{layer}', theirs, layout)
       elif layer:
         table += _convolution(f'{half}/{layer}', theirs)
   return table

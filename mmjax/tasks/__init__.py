@@ -31,6 +31,7 @@ from mmjax.tasks.prefer import Prefer
 from mmjax.tasks.prior import Prior
 from mmjax.tasks.pseudo_labels import PseudoLabels
 from mmjax.tasks.reconstruct import Reconstruct
+from mmjax.tasks.reconstruct_sound import ReconstructSound
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
 from mmjax.tasks.unclip import Unclip
@@ -55,6 +56,7 @@ TASKS = {
   'prior': Prior,
   'unclip': Unclip,
   'reconstruct': Reconstruct,
+  'reconstruct_sound': ReconstructSound,
   'unimodal': Unimodal,
   'translate': Translate,
   'chat': Chat,
@@ -85,6 +87,7 @@ __all__ = [
   'Prior',
   'PseudoLabels',
   'Reconstruct',
+  'ReconstructSound',
   'Regress',
   'ReportRow',
   'Task',

@@ -45,8 +45,8 @@ def measured(draw):
 
   def loss_of_generator(params):
     found = reconstruct({**params, 'discriminator': own})
-    logits = judge.apply({'params': own}, found.images)
-    pixels = jnp.abs(found.images - IMAGES).mean()
+    logits = judge.apply({'params': own}, found.values)
+    pixels = jnp.abs(found.values - IMAGES).mean()
     return pixels + found.codes.loss.mean() - WEIGHT * logits.mean()
 
   def loss_of_discriminator(own, fakes):
@@ -64,7 +64,7 @@ def measured(draw):
       functools.partial(measure, objective), has_aux=True
     )(params, jnp.int32(step))
     others = {k: x for k, x in params.items() if k != 'discriminator'}
-    fakes = reconstruct(params).images
+    fakes = reconstruct(params).values
     return {
       'without': gradient(plain, START),
       'before': gradient(trained, START - 1),

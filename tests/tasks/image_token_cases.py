@@ -1,4 +1,4 @@
-"""Cases of the contract of tasks that make tokens of images, or draw them."""
+"""Cases of the contract of tasks that make tokens of images or sounds."""
 
 STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
@@ -24,6 +24,11 @@ JANUS = {
   'image_codes': {'name': 'image_codes', 'width': 8, 'mlp_dim': 7, 'size': 12},
   'autoencoder': MASKGIT['autoencoder'],
 }
+SOUND_CODEC = {
+  'name': 'sound_autoencoder',
+  'layout': {'width': 2, 'ratios': (3, 2), 'lstm_layers': 1, 'causal': False},
+  'codebook': {**VQ, 'size': 5},
+}
 # Settings of the task, the model, and which of its parameters stay.
 CASES = {
   'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
@@ -38,4 +43,5 @@ CASES = {
     {**CODEC, 'codebook': VQ, 'discriminator': JUDGE},
     (),
   ),
+  'reconstruct_sound': ({'spectral': 0.5}, SOUND_CODEC, ()),
 }

@@ -78,7 +78,7 @@ def make_run(codebook):
   batch = {'image': jnp.zeros((1, 12, 12, 3))}
   made = nn.meta.unbox(module.init(jax.random.key(0), batch, train=False))
   # The first images are gray.
-  assert not np.any(module.apply(made, batch, method='reconstruct').images)
+  assert not np.any(module.apply(made, batch, method='reconstruct').values)
   head = made['params']['decoder']['head']
   head['kernel'] = jax.random.normal(jax.random.key(1), head['kernel'].shape)
   return types.SimpleNamespace(
@@ -201,7 +201,7 @@ def test_the_perceptual_distance_is_of_a_frozen_models_space():
 
   def loss(images):
     codes = types.SimpleNamespace(loss=jnp.zeros(1), moves={})
-    found = types.SimpleNamespace(images=images[:, None, None], codes=codes)
+    found = types.SimpleNamespace(values=images[:, None, None], codes=codes)
     return objective(
       {},
       {'image': target[None, None, None]},
