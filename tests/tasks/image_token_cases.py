@@ -1,5 +1,7 @@
 """Cases of the contract of tasks that make tokens of images or sounds."""
 
+import numpy as np
+
 STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
 CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
@@ -26,9 +28,10 @@ JANUS = {
 }
 SOUND_CODEC = {
   'name': 'sound_autoencoder',
-  'layout': {'width': 2, 'ratios': (3, 2), 'lstm_layers': 1, 'causal': False},
+  'layout': {'width': 4, 'ratios': (3, 2), 'lstm_layers': 1, 'causal': False},
   'codebook': {**VQ, 'size': 5},
 }
+SOUND = {'kind': 'sound', 'rate': 100, 'seconds': 0.12}
 # Settings of the task, the model, and which of its parameters stay.
 CASES = {
   'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
@@ -45,3 +48,13 @@ CASES = {
   ),
   'reconstruct_sound': ({'spectral': 0.5}, SOUND_CODEC, ()),
 }
+
+
+def make_sounds(number):
+  """Arrays of sounds of several lengths."""
+  mask = np.arange(12)[None] < np.linspace(12, 7, number).astype(int)[:, None]
+  samples = np.random.default_rng(1).normal(size=(number, 12))
+  return {
+    'sound': np.where(mask, samples, 0).astype(np.float32),
+    'sound_mask': mask,
+  }

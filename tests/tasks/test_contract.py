@@ -162,6 +162,7 @@ def task_name(name):
 def make_features():
   """Fitted features by name."""
   image = {'kind': 'image', 'size': 6}
+  kind = {'kind': 'category', 'classes': ('a', 'b', 'c')}
   built = preprocess.build(
     {
       'image': image,
@@ -171,14 +172,10 @@ def make_features():
       'note': {'kind': 'text', 'length': LENGTHS['note']},
       'turns': {'kind': 'turns', 'length': LENGTHS['turns']},
       'pair': {'kind': 'preference', 'length': LENGTHS['pair']},
-      'kind': {'kind': 'category', 'classes': ('a', 'b', 'c')},
-      'tags': {
-        'kind': 'category',
-        'classes': ('a', 'b', 'c'),
-        'multi_label': True,
-      },
+      'kind': kind,
+      'tags': {**kind, 'multi_label': True},
       'size': {'kind': 'vector', 'mean': (0.0, 1.0), 'std': (1.0, 2.0)},
-      'sound': {'kind': 'sound', 'rate': 100, 'seconds': 0.12},
+      'sound': image_token_cases.SOUND,
     }
   )
   tokenizer = tokenizers.make_byte_tokenizer()
@@ -207,10 +204,7 @@ def make_batch():
     mask = np.arange(length)[None] < lengths
     ids = rng.integers(4, 13, (BATCH, length)).astype(np.int32)
     batch |= {name: np.where(mask, ids, 0), f'{name}_mask': mask}
-  lengths = np.linspace(12, 7, BATCH).astype(int)[:, None]
-  batch['sound_mask'] = np.arange(12)[None] < lengths
-  samples = rng.normal(size=(BATCH, 12)).astype(np.float32)
-  batch['sound'] = np.where(batch['sound_mask'], samples, 0)
+  batch |= image_token_cases.make_sounds(BATCH)
   for name in ('turns', 'pair', 'pair_rejected'):
     batch[f'{name}_loss_mask'] = rng.integers(0, 2, (BATCH, LENGTHS[name])) > 0
   return batch
