@@ -2,12 +2,13 @@
 
   python -m benchmarks.commonest_answers --data=emoji_chat
 
-Answers the last question of each conversation with what training answers most
-often to the same words, and questions that training doesn't have with its
-commonest answer. No model that does not see the images can expect to do better.
+Answers each question of the conversations with what training answers most often
+to the same words, and questions that training doesn't have with its commonest
+answer. No model that does not see the images can expect to do better.
 """
 
 import collections
+import itertools
 
 from absl import app, flags
 
@@ -36,13 +37,15 @@ def main(argv) -> None:
 
 
 def _iterate(split: str):
-  """Yields the words of the last question and its answer."""
+  """Yields the words of each question and of its answer."""
   source = sources.open_source(
     _DATA.value, split, data_dir=records.get_default_data_dir()
   )
   for i in range(len(source)):
-    *_, asked, answered = source.read_small(i)['fields'][_TURNS.value]
-    yield _get_words(asked), _get_words(answered)
+    turns = source.read_small(i)['fields'][_TURNS.value]
+    for asked, answered in itertools.pairwise(turns):
+      if answered['role'] == 'assistant':
+        yield _get_words(asked), _get_words(answered)
 
 
 def _get_words(turn) -> str:

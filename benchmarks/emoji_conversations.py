@@ -1,23 +1,27 @@
 r"""Writes conversations about drawings of emoji, as a table for import.
 
-Each drawing gets short conversations: its name, its group, and whether a tag
-belongs to it. The input are the tars that `configs/contrastive_emoji.py`
-describes, one a drawing style:
+A conversation of training has several drawings, one a turn, and an answer about
+each: its name, sometimes its group, or whether a tag belongs to it. Held-out
+ones have one drawing and one question. The input are the tars that
+`configs/contrastive_emoji.py` describes, one a drawing style:
 
   python -m benchmarks.emoji_conversations --input='emoji/*.tar' \
-    --output=emoji_chat
+    --output=emoji_chat --model=SmolLM2-135M-Instruct.Q4_1.gguf
   mmjax data import --format=jsonl --input=emoji_chat/conversations.jsonl \
-    --name=emoji_chat --fields=turns=turns:turns \
+    --name=emoji_chat --fields=photos=images:messages,turns=turns:messages \
     --split_names=known_names=known_names,known_groups=known_groups,\
 known_tags=known_tags,unseen_names=unseen_names,\
 unseen_groups=unseen_groups,unseen_tags=unseen_tags
 
 Concepts have the splits of `emoji` there. `train` has those of its training in
-the styles other than the held-out one, with two conversations about the name
-for each about something else. `known_...` have the same concepts in the
-held-out style, and `unseen_...` those of `test` in all styles. `validation` has
-the names of training's concepts in the held-out style as well, of a tenth of
-them, which `known_...` lack.
+the styles other than the held-out one, each several times, in other company.
+`known_...` have the same concepts in the held-out style, and `unseen_...` those
+of `test` in all styles. `validation` has the names of training's concepts in
+the held-out style as well, of a tenth of them, which `known_...` lack.
+
+With `--model`, training also has conversations of words alone: questions about
+training's names and tags, with the first sentence of what that language model
+answers, so that tuning it on drawings has something to keep.
 """
 
 import argparse
@@ -29,13 +33,21 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import mmjax
 from mmjax.data import splitting
+from mmjax.pretrained import chats
 
 HELD_OUT = 'noto'
 _SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
-_NAME = ('What is this?', 'What does the drawing show?', 'Name it.')
+_NAME = 'What is this?'
 _GROUP = 'Which group is it from?'
 _SYSTEM = 'You name drawings.'
+_DRAWINGS = 6  # Of a conversation.
+_ROUNDS = 4  # How often training has each drawing.
+_WORDS = ('What is {}?', 'What is a {} for?', 'Write a sentence with "{}".')
+_NUM_WORDS = 480
+_BATCH = 32
+_NEW_TOKENS = 40
 
 
 def main() -> None:
@@ -45,6 +57,7 @@ def main() -> None:
   )
   parser.add_argument('--input', required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True)
+  parser.add_argument('--model')
   args = parser.parse_args()
   paths = sorted(map(pathlib.Path, glob.glob(args.input)))
   if not paths:
@@ -57,6 +70,9 @@ def main() -> None:
       file.write_bytes(sample.pop('image'))
       samples.append({**sample, 'file': file.name})
   rows = list(make_rows(samples))
+  if args.model:
+    rows += ask_words(args.model, samples)
+  random.Random(0).shuffle(rows)
   lines = (json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
   (args.output / 'conversations.jsonl').write_text(''.join(lines), 'utf-8')
   print(f'{len(rows)} conversations in {args.output}')
@@ -81,28 +97,69 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
   """Yields one row per conversation, in an order that a seed determines."""
   rng = random.Random(0)
   tags = sorted({tag for sample in samples for tag in sample['tags']})
-  rows = []
+  learnt = []
   for sample in sorted(samples, key=lambda sample: sample['file']):
     concept = splitting.assign(sample['hexcode'], _SPLITS)
     is_held_out = sample['style'] == HELD_OUT
     asked = {
-      'names': (_NAME[0], sample['caption']),
+      'names': (_NAME, sample['caption']),
       'groups': (_GROUP, sample['group'].replace('-', ' and ')),
       'tags': _ask_tag(sample, tags, rng),
     }
     if concept == 'train' and not is_held_out:
-      names = rng.sample(_NAME, 2)
-      other = rng.choice(('groups', 'tags', 'tags'))
-      pairs = [(name, sample['caption']) for name in names] + [asked[other]]
-      rows += [_make_row(sample, 'train', i, *p) for i, p in enumerate(pairs)]
+      learnt.append(sample)
     elif concept == 'train' and _is_for_validation(sample):
-      rows.append(_make_row(sample, 'validation', 0, *asked['names']))
+      yield _make_row('validation', [(sample, *asked['names'])])
     elif concept in ('train', 'test'):
       seen = 'known' if concept == 'train' else 'unseen'
-      for number, (name, pair) in enumerate(asked.items()):
-        rows.append(_make_row(sample, f'{seen}_{name}', number, *pair))
-  rng.shuffle(rows)
-  yield from rows
+      for name, pair in asked.items():
+        yield _make_row(f'{seen}_{name}', [(sample, *pair)])
+  for _ in range(_ROUNDS):
+    rng.shuffle(learnt)
+    for start in range(0, len(learnt), _DRAWINGS):
+      turns = []
+      for sample in learnt[start : start + _DRAWINGS]:
+        turns.append((sample, _NAME, sample['caption']))
+        if rng.random() < 0.15:
+          other = _ask_tag(sample, tags, rng)
+          if rng.random() < 0.4:
+            other = (_GROUP, sample['group'].replace('-', ' and '))
+          turns[-1] = (sample, *other)
+      yield _make_row('train', turns)
+
+
+def ask_words(
+  model: str, samples: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """Conversations without drawings, as a published language model has them."""
+  words = sorted(
+    {
+      word
+      for sample in samples
+      if splitting.assign(sample['hexcode'], _SPLITS) == 'train'
+      for word in (sample['caption'], *sample['tags'])
+      if word.isalpha()
+    }
+  )
+  rng = random.Random(0)
+  words = rng.sample(words, _NUM_WORDS)
+  questions = [_WORDS[i % len(_WORDS)].format(w) for i, w in enumerate(words)]
+  loaded = mmjax.load(model)
+  rows = []
+  for start in range(0, len(questions), _BATCH):
+    part = questions[start : start + _BATCH]
+    asked = [[{'role': 'user', 'content': question}] for question in part]
+    prompts = [chats.render_prompt(loaded.chat_template, x) for x in asked]
+    answers = loaded.continue_batch(
+      *loaded.prepare_prompts(prompts, _NEW_TOKENS), max_new_tokens=_NEW_TOKENS
+    )
+    for messages, answer in zip(asked, answers, strict=True):
+      sentence, end, _ = answer.strip().partition('. ')
+      if end or sentence.endswith('.'):
+        reply = {'role': 'assistant', 'content': sentence.rstrip('.') + '.'}
+        rows.append({'split': 'train', 'messages': [*messages, reply]})
+    print(f'{len(rows)} conversations of words', flush=True)
+  return rows
 
 
 def _is_for_validation(sample: dict[str, Any]) -> bool:
@@ -115,28 +172,25 @@ def _ask_tag(
 ) -> tuple[str, str]:
   """A question about a tag, of its own in half of all cases."""
   own = [tag for tag in sample['tags'] if tag != sample['caption']]
-  is_custom = bool(own) and rng.random() < 0.5
+  is_own = bool(own) and rng.random() < 0.5
   others = [tag for tag in rng.sample(tags, 8) if tag not in sample['tags']]
-  tag = rng.choice(own) if is_custom else others[0]
-  return f'Does "{tag}" fit?', 'yes' if is_custom else 'no'
+  tag = rng.choice(own) if is_own else others[0]
+  return f'Does "{tag}" fit?', 'yes' if is_own else 'no'
 
 
 def _make_row(
-  sample: dict[str, Any], split: str, number: int, question: str, answer: str
+  split: str, turns: Sequence[tuple[dict[str, Any], str, str]]
 ) -> dict[str, Any]:
-  content = [{'type': 'image'}, {'type': 'text', 'text': question}]
-  return {
-    'id': f'{pathlib.Path(sample["file"]).stem} {number}',
-    'image': sample['file'],
-    'hexcode': sample['hexcode'],
-    'style': sample['style'],
-    'split': split,
-    'turns': [
-      {'role': 'system', 'content': _SYSTEM},
+  """A row of drawings, each with a question and its answer."""
+  messages = [{'role': 'system', 'content': _SYSTEM}]
+  for sample, question, answer in turns:
+    image = {'type': 'image', 'image': sample['file']}
+    content = [image, {'type': 'text', 'text': question}]
+    messages += [
       {'role': 'user', 'content': content},
       {'role': 'assistant', 'content': answer},
-    ],
-  }
+    ]
+  return {'split': split, 'messages': messages}
 
 
 if __name__ == '__main__':
