@@ -4,6 +4,13 @@ r"""An autoencoder of the melodies of `shapes_senses`, with 1,000 tokens.
   python -m experiments.draw --config=configs/tokenize_senses.py \
     --workdir=runs/tokenize_senses
   mmjax predict runs/tokenize_senses --sound=melody.wav --output=decoded.wav
+
+Measured on 2026-12-01, jax 0.10.2, one seed, one CPU core beside other work: 12
+minutes. On test a signal-to-noise ratio of 18.6 dB, a distance of spectra of
+0.312 (silence: 0.822), and 98% of the codes occur.
+
+With AdamW and lr=2e-3 instead of Muon, 6% of the codes occurred after 100
+steps, at a loss of 0.28; with Muon 73%, at 0.26.
 """
 
 import ml_collections
@@ -42,17 +49,17 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=4000,
+    steps=1800,
     batch_size=16,
     ema_decay=0.99,
     log_every=50,
-    eval_every=1000,
-    checkpoint_every=1000,
+    eval_every=0,
+    checkpoint_every=600,
   )
   config.eval = dict(batch_size=50, num_examples=500)
 
   if 'runlocal' in chosen:
-    config.train.update(steps=300, eval_every=0, ema_decay=0.95)
+    config.train.update(steps=300, ema_decay=0.95)
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 100
   return config
