@@ -155,7 +155,7 @@ def test_gradients_agree(pair):
       return jnp.mean(out**2)
     batch = {'image': jnp.asarray(images)}
     found = apply({'params': params}, batch, method='reconstruct')
-    total = jnp.mean(found.images**2)
+    total = jnp.mean(found.values**2)
     is_kl = found.codes.ids is None
     return total if is_kl else total + jnp.mean(found.codes.loss)
 
