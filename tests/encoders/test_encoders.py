@@ -201,7 +201,7 @@ def test_word_dropout_leaves_words_out_in_training_alone():
   'name, settings, message',
   [
     ('vit', {'patch_size': 5}, 'size 12 is not divisible by patch size 5; use'),
-    ('vit', {'positions': 'x'}, r"positions 'x' is unknown; use one of \('lea"),
+    ('vit', {'positions': 'x'}, r"positions 'x' is unknown; use one of \['lea"),
     ('vit', {'pooling': 'max'}, r"pool 'max' is unknown; use one of \('mean'"),
     ('dinov2', {'position_resize': 'x'}, "position_resize 'x' is unknown"),
     ('vit', {'remat': 'x'}, "remat 'x' is unknown"),
