@@ -314,7 +314,7 @@ def test_bfloat16_keeps_parameters_in_float32(draw):
   'settings, message',
   [
     ({'norm_position': 'mid'}, "norm_position 'mid' is unknown; use one of"),
-    ({'norm': 'batch'}, "norm 'batch' is unknown; use 'layernorm'"),
+    ({'norm': 'batch'}, "norm 'batch' is unknown; use one of"),
     ({'activation': 'gelo'}, "activation 'gelo' is unknown; use one of"),
     ({'attention_bias': ('keys',)}, r"\['keys'\] is unknown; use names out"),
     ({'num_kv_heads': 3}, '4 query heads are not divisible by 3'),
