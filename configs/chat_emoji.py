@@ -20,9 +20,10 @@ nothing here was trained on, are held out, from the tower too:
 drawings, packed four to five a row, and some without drawings.
 
 Measured on 2026-12-01, jax 0.10.2, one CPU core beside other work: 22 minutes
-for a tower of 1,200 steps, 57 for 140 steps. Exact names of 200 drawings each, beside the commonest answer
-of training to the same question (`python -m benchmarks.commonest_answers
---data=emoji_chat --splits=...`), which no model that doesn't see them can beat:
+for a tower of 1,200 steps, 57 for 140 steps. Exact names of 200 drawings each,
+beside the commonest answer of training to the same question (`python -m
+benchmarks.commonest_answers --data=emoji_chat --splits=...`), which no model
+that doesn't see them can beat:
 
   known concepts, unseen style     0.070 (0.000)
   unseen concepts                  0.010 (0.000)
