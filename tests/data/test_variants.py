@@ -26,3 +26,16 @@ def test_shorter_images_have_larger_batches():
 def test_two_features_of_several_lengths_are_refused():
   with pytest.raises(ConfigError, match=r'features\.image and .*\.x both draw'):
     list_variants(image=IMAGE, x=IMAGE | {'field': 'image'})
+
+
+@pytest.mark.parametrize(
+  'lengths, message',
+  [
+    (4, 'lengths=4 is not legal; use a tuple$'),
+    (('a',), r"lengths=\('a',\) is not legal; use different whole numbers"),
+    ((4,), r'lengths=\(4,\) has one length; set it as `tokens`'),
+  ],
+)
+def test_lengths_that_are_not_several_are_refused(lengths, message):
+  with pytest.raises(ConfigError, match=message):
+    preprocess.build({'image': {**IMAGE, 'lengths': lengths}})

@@ -13,7 +13,7 @@ import numpy as np
 from etils import epy
 
 from mmjax.data import contact_sheet, tokenizers
-from mmjax.data.features import json_faults
+from mmjax.data.features import json_faults, type_words
 from mmjax.errors import ConfigError
 
 with epy.lazy_imports():  # Slow to import.
@@ -337,10 +337,8 @@ def check_types(feature: Feature) -> None:
     value = freeze(getattr(feature, field.name))
     object.__setattr__(feature, field.name, value)
     if not _is_of(value, hints[field.name]):
-      kind = hints[field.name]
-      feature.refuse(
-        field.name, f'is not legal: it is {getattr(kind, "__name__", kind)}'
-      )
+      legal = type_words.describe_type(hints[field.name])
+      feature.refuse(field.name, f'is not legal; use {legal}')
 
 
 def _is_of(value: Any, hint: Any) -> bool:

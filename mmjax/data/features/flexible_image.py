@@ -83,7 +83,7 @@ class FlexibleImage(base.Feature):
       value = getattr(self, setting)
       numbers = (value,) if setting == 'tokens' else value
       legal = all(type(n) is int and n > 0 and n % unit == 0 for n in numbers)
-      if setting == 'lengths' and len(numbers) == 1:
+      if setting == 'lengths' and len(numbers) == 1 and legal:
         self.refuse(setting, 'has one length; set it as `tokens`')
       if not legal or len(set(numbers)) < len(numbers):
         kind = {
