@@ -94,7 +94,7 @@ def test_what_makes_a_step_fit_is_not_useful(monkeypatch):
 
 def test_a_mesh_or_model_that_is_not_possible_is_refused():
   for changed, message in (
-    ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
+    ({'mesh__data': '2'}, 'the sizes multiply to 2, but there is 1 device'),
     ({'model__image__patch_size': '7'}, 'not divisible by patch size 7'),
   ):
     with pytest.raises(ConfigError, match=message):
