@@ -170,7 +170,8 @@ class Demo:
     with self._lock:
       vectors = np.stack([self._embed(name, image, each) for each in images])
       vector = text.encode([text.prepare(query)])[0].astype(np.float32)
-    cosines = _normalise(vectors) @ _normalise(vector)
+    # Row by row: what BLAS rounds depends on a row's place among the others.
+    cosines = (_normalise(vectors) * _normalise(vector)).sum(axis=-1)
     best = np.argsort(-cosines, kind='stable')
     return [(int(i), float(cosines[i])) for i in best]
 

@@ -217,7 +217,14 @@ def train(
   """Parameters by path after ten steps, and metrics of a source of data."""
   config = settings.complete(
     {
-      'optimizer': {'name': 'adamw', 'lr': 1e-3, 'weight_decay': 0.1},
+      # A gradient that is hardly more than rounding makes a step as long as any
+      # other's with AdamW's 1e-8, and its sign is that of the rounding.
+      'optimizer': {
+        'name': 'adamw',
+        'lr': 1e-3,
+        'weight_decay': 0.1,
+        'eps': 1e-6,
+      },
       'train': {
         'steps': STEPS,
         'batch_size': BATCH,
