@@ -1,7 +1,7 @@
 """Evaluates images that an autoencoder encodes and decodes."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,8 @@ class Reconstructions:
   autoencoder with tokens also `NAME/perplexity`, the exponential of the entropy
   of the tokens' frequencies, and `NAME/used`, the fraction of codes that occur.
   """
+
+  _task: ClassVar[str] = 'tasks.reconstruct'
 
   def __init__(
     self,
@@ -60,7 +62,7 @@ class Reconstructions:
     self._cells: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value), over the records with an image.
+    """Yields (name, value), over the records with the feature.
 
     Raises:
       ConfigError: if there are none.
@@ -70,11 +72,10 @@ class Reconstructions:
     for batch, having in self._batches():
       if not having.any():
         continue
-      found = self._reconstruct(params, batch)[having]
-      true = self._true_pixels(batch)[having]
-      pixels = masked.to_pixels(self._preprocess[self._feature], found)
-      shown += list(zip(true, pixels, strict=True))[: _DRAWN - len(shown)]
-      for key, value in _measure(true / 255.0, pixels / 255.0).items():
+      found = self._read(self._reconstruct(params, batch))[having]
+      true = self._read_true(batch)[having]
+      shown += list(zip(true, found, strict=True))[: _DRAWN - len(shown)]
+      for key, value in self._measure(true, found).items():
         values.setdefault(key, []).append(value)
       if self._encode is not None:
         ids = self._encode(params, batch)[having]
@@ -82,16 +83,19 @@ class Reconstructions:
     if not values:
       raise ConfigError(
         f'none of {self._num} records has {self._feature!r}, which '
-        'tasks.reconstruct encodes'
+        f'{self._task} encodes'
       )
     for key, parts in values.items():
       yield f'{self._name}/{key}', float(np.concatenate(parts).mean())
     if self._encode is not None:
-      yield from describe_counts(self._name, counts)
+      shares = counts[counts > 0] / counts.sum()
+      entropy = -(shares * np.log(shares)).sum()
+      yield f'{self._name}/perplexity', float(np.exp(entropy))
+      yield f'{self._name}/used', float(np.mean(counts > 0))
     self._cells = [
-      (image, [label])
+      (self._draw(value), [label])
       for pair in shown
-      for image, label in zip(pair, ('original', 'reconstruction'), strict=True)
+      for value, label in zip(pair, ('original', 'reconstruction'), strict=True)
     ]
 
   def render(self) -> Image.Image | None:
@@ -107,24 +111,28 @@ class Reconstructions:
       self._source, self._preprocess, self._batch_size, num_examples=self._num
     ) as ahead:
       for batch in ahead:
-        having = batch['mask'] & batch[f'{self._feature}_mask']
+        present = batch[f'{self._feature}_mask'].reshape(len(batch['mask']), -1)
+        having = batch['mask'] & present.any(axis=1)
         yield {key: batch[key] for key in keys}, having
 
-  def _true_pixels(self, batch: Batch) -> np.ndarray:
+  def _read(self, found: Any) -> np.ndarray:
+    """What the model gives as images [B, H, W, 3] uint8."""
+    return masked.to_pixels(self._preprocess[self._feature], found)
+
+  def _read_true(self, batch: Batch) -> np.ndarray:
     """The images as the model reads them, uint8 [B, H, W, 3]."""
-    feature = self._preprocess[self._feature]
     normalised = self._preprocess.make_inputs(batch)[self._feature]
-    return masked.to_pixels(feature, np.asarray(normalised))
+    return self._read(np.asarray(normalised))
 
+  def _measure(
+    self, true: np.ndarray, found: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """Metrics [N] of what `_read_true` and `_read` give."""
+    return _measure(true / 255.0, found / 255.0)
 
-def describe_counts(
-  name: str, counts: np.ndarray
-) -> Iterator[tuple[str, float]]:
-  """The metrics of how often each code occurs, counts [V]."""
-  shares = counts[counts > 0] / counts.sum()
-  entropy = -(shares * np.log(shares)).sum()
-  yield f'{name}/perplexity', float(np.exp(entropy))
-  yield f'{name}/used', float(np.mean(counts > 0))
+  def _draw(self, value: np.ndarray) -> np.ndarray:
+    """One of them as an image, uint8 [H, W, 3]."""
+    return value
 
 
 def _measure(true: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
@@ -94,6 +95,28 @@ class SoundAutoencoder(nn.Module):
     if self.codebook.depth is None:
       return self.codebook.find(vectors)[:, None]
     return jnp.moveaxis(self.codebook.find(vectors, number), -1, 1)
+
+  def check_tokens(self, ids: Any) -> np.ndarray:
+    """Token ids as int32 [B, K, T], outside of any program.
+
+    Raises:
+      ConfigError: for an array of another shape, more codebooks than there are,
+        or an id that is not one of a codebook's.
+    """
+    ids, size, most = np.asarray(ids), self.codebook.size, self.codebook.depth
+    most = most or 1
+    whole = np.issubdtype(ids.dtype, np.integer)
+    if not whole or ids.ndim != 3 or not 0 < ids.shape[1] <= most:
+      raise ConfigError(
+        f'ids are whole numbers [sounds, codebooks, steps], of 1 to {most} '
+        f'codebooks, not {ids.dtype} {list(ids.shape)}'
+      )
+    wrong = ids[(ids < 0) | (ids >= size)]
+    if wrong.size:
+      raise ConfigError(
+        f'the id {wrong[0]} is not one of the {size} of a codebook, from 0'
+      )
+    return ids.astype(np.int32)
 
   def decode_tokens(self, ids: Array) -> Array:
     """Samples [B, T * hop] float32 of ids [B, K, T], of the first codebooks."""

@@ -77,7 +77,14 @@ class Autoencoding:
     `fake_logits`, the means of what it gives images and reconstructions.
     """
     del outputs, axis_name
-    return self._measure(batch, apply, rng, step, lambda images, target: {})
+    return self._measure(batch, apply, rng, step, self._compare)
+
+  def _compare(
+    self, values: Array, target: Array
+  ) -> dict[str, tuple[Any, Array]]:
+    """Further parts of the loss: name -> (weight, losses [B])."""
+    del values, target
+    return {}
 
   def _measure(
     self,
@@ -189,27 +196,13 @@ class SoundAutoencoding(Autoencoding):
   lengths, as in EnCodec (Défossez et al. 2022, section 3.4).
 
   Attributes:
-    spectral: weight of the spectra's distance.
+    spectral: weight of the spectra's distance, a further metric.
   """
 
   feature: str = 'sound'
   spectral: Positive = 1.0
 
-  def __call__(
-    self,
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    apply: Callable[..., Any],
-    rng: Array,
-    step: Array,
-    axis_name: AxisNames | None = None,
-  ) -> tuple[Array, Metrics]:
-    """The loss; a further metric is `spectral`."""
-    del outputs, axis_name
-
-    def compare(samples, target):
-      distance = ops.spectral_distance(samples, target)
-      return {'spectral': (self.spectral, distance)}
-
-    return self._measure(batch, apply, rng, step, compare)
+  def _compare(
+    self, values: Array, target: Array
+  ) -> dict[str, tuple[Any, Array]]:
+    return {'spectral': (self.spectral, ops.spectral_distance(values, target))}

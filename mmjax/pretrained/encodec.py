@@ -121,21 +121,9 @@ class Model(base.Pretrained):
       ConfigError: for an array of another shape, or an id that is not one of
         a codebook's.
     """
-    ids, codebook = np.asarray(ids), self.module.codebook
-    whole = np.issubdtype(ids.dtype, np.integer)
-    if not whole or ids.ndim != 3 or not 0 < ids.shape[1] <= codebook.depth:
-      raise ConfigError(
-        f'ids are whole numbers [sounds, codebooks, steps], of 1 to '
-        f'{codebook.depth} codebooks, not {ids.dtype} {list(ids.shape)}'
-      )
-    wrong = ids[(ids < 0) | (ids >= codebook.size)]
-    if wrong.size:
-      raise ConfigError(
-        f'the id {wrong[0]} is not one of the {codebook.size} of a codebook, '
-        'from 0'
-      )
+    ids = self.module.check_tokens(ids)
     decode = self.jit_method('decode_tokens')
-    return np.asarray(decode(self.params, ids.astype(np.int32)))
+    return np.asarray(decode(self.params, ids))
 
   def reconstruct(
     self, sounds: Any, bandwidth: float | None = None

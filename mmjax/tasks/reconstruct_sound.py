@@ -56,22 +56,9 @@ def decode_tokens(run: base.TrainedModel, ids: Any) -> np.ndarray:
     ConfigError: for an id that is not one of the codebook's, or an array of
       another shape.
   """
-  ids, codebook = np.asarray(ids), run.module.codebook
-  whole, most = np.issubdtype(ids.dtype, np.integer), codebook.depth or 1
-  if not whole or ids.ndim != 3 or not 0 < ids.shape[1] <= most:
-    raise ConfigError(
-      f'ids are whole numbers [sounds, codebooks, steps], of at most {most} '
-      f'codebooks, not {ids.dtype} {list(ids.shape)}'
-    )
-  wrong = ids[(ids < 0) | (ids >= codebook.size)]
-  if wrong.size:
-    raise ConfigError(
-      f'the id {wrong[0]} is not one of the {codebook.size} of the codebook, '
-      'from 0'
-    )
   out = run.predict(
     predict.make_method,
-    {'codes': ids.astype(np.int32)},
+    {'codes': run.module.check_tokens(ids)},
     method='decode_tokens',
     feature='codes',
   )

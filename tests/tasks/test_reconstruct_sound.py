@@ -57,7 +57,7 @@ def test_a_run_gives_tokens_and_takes_them_back(codebook, most):
     with pytest.raises(ConfigError, match=f'the id {wrong} is not one of the'):
       METHODS['decode_tokens'](run, np.full((1, 1, 4), wrong))
   for wrong in (ids[0], ids + 0.5, np.zeros((1, most + 1, 4), int)):
-    with pytest.raises(ConfigError, match=f'of at most {most} codebooks, not'):
+    with pytest.raises(ConfigError, match=f'of 1 to {most} codebooks, not'):
       METHODS['decode_tokens'](run, wrong)
   card = tasks.ReconstructSound.predict_use
   samples, rate = card.play(run, {'sound': SOUNDS[0]})
@@ -95,6 +95,7 @@ def test_the_evaluator_measures_samples_and_codes():
     feature='sound',
     size=4,
     batch_size=2,
+    name='reconstruct_sound',
   )
   assert evaluator.render() is None
   found = dict(evaluator.run(jnp.asarray(0.9)))
