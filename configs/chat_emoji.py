@@ -34,11 +34,8 @@ four times only; the loss still falls, from 1.37 at step 90 to 1.15. The
 measurement is `mmjax evaluate runs/chat_emoji --data=emoji_chat
 --split=known_names --num_examples=200`.
 
-With 12,800 conversations of one drawing each instead, in 95 minutes, names were
-right in 0.040 of all cases, groups in 0.605 (commonest 0.206), tags in 0.615
-(0.520), and of 100 questions without an image, 58 were right before and 30
-after (`python -m benchmarks.text_questions`): it had no conversations without
-drawings. These three are not yet measured of what is here.
+Groups, tags and questions without an image (`python -m
+benchmarks.text_questions`) are not yet measured.
 """
 
 import ml_collections

@@ -9,8 +9,9 @@ Measured on 2026-12-01, jax 0.10.2, one seed, one CPU core beside other work: 12
 minutes. On test a signal-to-noise ratio of 18.6 dB, a distance of spectra of
 0.312 (silence: 0.822), and 98% of the codes occur.
 
-With AdamW and lr=2e-3 instead of Muon, 6% of the codes occurred after 100
-steps, at a loss of 0.28; with Muon 73%, at 0.26.
+Of 100 steps (`:runlocal --config.train.steps=100
+--config.eval.num_examples=50`) 73% of the codes occur; with
+`--config.optimizer.name=adamw --config.optimizer.lr=2e-3` 6%.
 """
 
 import ml_collections
