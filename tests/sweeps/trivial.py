@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 
+from mmjax.runs import owner
 from mmjax.sweeps import load, study, worker
 
 CONFIG = """
@@ -37,13 +38,17 @@ def quality(config, step):
 
 
 def trainer(seconds=0.0):
-  """Like `mmjax.training.runner.run`: resumes from the last saved step."""
+  """Like `mmjax.training.runner.run`: alone, from the last saved step on."""
 
   return functools.partial(_train, seconds)
 
 
 def _train(seconds, config, workdir, report):
-  workdir.mkdir(parents=True, exist_ok=True)
+  with owner.claim(workdir):
+    return _train_alone(seconds, config, workdir, report)
+
+
+def _train_alone(seconds, config, workdir, report):
   saved, kept = workdir / 'saved', workdir / 'results.json'
   begun = int(saved.read_text()) if saved.exists() else 0
   if begun == config.train.steps:
