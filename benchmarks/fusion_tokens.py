@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import fusion_training
 from mmjax import models, objectives
 from mmjax.config import settings
-from mmjax.data import shapes_senses
+from mmjax.data import melodies, shapes_senses
 from mmjax.errors import ConfigError
 from mmjax.models import fusing
 from mmjax.training import experiment as experiments
@@ -26,7 +26,7 @@ from mmjax.types import Array, Batch, Params, TokenVectors
 SUM = 'sum'
 _VALUES = (
   shapes_senses.SHAPES,
-  shapes_senses.MELODIES,
+  melodies.NAMES,
   tuple(shapes_senses.DIRECTIONS),
 )
 # From all senses every answer can be right; from one, 1/16 of events and 1/4 of

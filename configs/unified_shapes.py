@@ -52,7 +52,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       block=dict(rope_theta=1e4),
     ),
     image_codes=dict(
-      name='image_codes', width=128, mlp_dim=256, size=1000, token_dim=32
+      name='token_codes', width=128, mlp_dim=256, size=1000, token_dim=32
     ),
     autoencoder=tokenize_shapes.get_config().model,
   )

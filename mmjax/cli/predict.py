@@ -18,6 +18,7 @@ USAGE = """\
   mmjax predict openai-community/gpt2 --text="Once upon a time"
   mmjax predict runs/draw --text="a small red circle in the center" \\
     --output=drawings.png --copies=4
+  mmjax predict runs/speak --text="a rising melody" --output=melody.wav
   mmjax predict facebook/encodec_24khz --sound=call.wav --output=decoded.wav
 
 MODEL is the folder of a run, that of a published model, or a model's name on
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
     ),
     **arguments.get_run(args),
   )
-  ((use, draw_flags),) = choices
+  ((use, output_flags),) = choices
   model = _as_run(found, args.max_new_tokens)
   if found.is_run and use.feature:
     _warn_if_cut(model, texts, use.feature)
@@ -70,9 +71,10 @@ def main(argv: list[str]) -> int:
     for line in use.make_lines(model, values, texts, beam_size):
       print(line)
   if predict_output.is_sound(args.output):
-    predict_output.write_sound(use.play, model, input_sets[0], args.output)
+    play = functools.partial(use.play, **output_flags)
+    predict_output.write_sound(play, model, input_sets[0], texts, args.output)
   elif args.output:
-    draw = functools.partial(use.draw, **draw_flags)
+    draw = functools.partial(use.draw, **output_flags)
     predict_output.write_images(draw, model, input_sets, texts, args.output)
   return 0
 
@@ -98,7 +100,7 @@ def _as_run(found, max_new_tokens: int | None):
 def _choose_task(
   found, args: argparse.Namespace, flag: str, input_sets: list[dict[str, str]]
 ):
-  """How the task that the flags ask for is used, and settings of its drawing.
+  """How the task that the flags ask for is used, and settings of its output.
 
   Args:
     found: the model, perhaps without parameters.
@@ -116,13 +118,13 @@ def _choose_task(
   use = _find_use(model, flag, name, args.task)
   if use.needs_inputs and not any(input_sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
-  draw_flags = predict_output.list_drawing_settings(args, use)
-  predict_output.check_use(use, name, args.output, input_sets)
+  output_flags = predict_output.list_settings(args, use)
+  predict_output.check_use(use, name, args.output, input_sets, args.text or ())
   for values in input_sets:
     for field, value in values.items():
       is_new = not getattr(args, field, None)
       _check_input(found.is_run, model, field, value, is_new)
-  return use, draw_flags
+  return use, output_flags
 
 
 def _list_inputs(
@@ -163,7 +165,7 @@ def _make_parser() -> argparse.ArgumentParser:
     prog='mmjax predict',
     description='Use a trained model: caption an image, answer a question '
     'about it, rank texts by how well they fit, predict a class or number, '
-    'transcribe, continue a text, or draw an image of it.',
+    'transcribe, continue a text, or make an image or a sound of it.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -199,14 +201,17 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--output',
     help='file of a contact sheet to write: drawings of texts, or by the task '
-    'masked the original, what is visible and the completed one; of a sound '
-    'that is encoded and decoded, a .wav file',
+    'masked the original, what is visible and the completed one; a .wav file '
+    'of a text that is spoken, or a sound that is encoded and decoded',
   )
-  parser.add_argument('--seed', type=int, help='of drawings (default: 0)')
+  parser.add_argument(
+    '--seed', type=int, help='of what is drawn or spoken (default: 0)'
+  )
   parser.add_argument(
     '--guidance',
     type=float,
-    help="how closely drawings follow the text (default: the task's)",
+    help='how closely what is drawn or spoken follows the text (default: the '
+    "task's)",
   )
   parser.add_argument(
     '--copies', type=int, help='drawings of each text (default: 1)'

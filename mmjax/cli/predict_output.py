@@ -39,6 +39,7 @@ def check_use(
   name: str,
   output: str | None,
   input_sets: Sequence[Mapping[str, str]],
+  texts: Sequence[str],
 ) -> None:
   """Refuses a file that the chosen task does not write.
 
@@ -47,6 +48,7 @@ def check_use(
     name: the model's name or folder.
     output: what --output names; None if it is not set.
     input_sets: sets of inputs.
+    texts: those of --text.
 
   Raises:
     ConfigError: naming the flag and the fix.
@@ -60,17 +62,22 @@ def check_use(
         )
   if not output:
     if use.needs_output_file:
-      raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
+      made, ending = ('images', 'png') if use.draw else ('a sound', 'wav')
+      raise ConfigError(
+        f'{name}: the task makes {made}; add --output=FILE.{ending}'
+      )
   elif is_sound(output):
     if use.play is None:
       raise ConfigError(
-        f'{flag}: the task makes no sound; autoencoders of sounds do'
+        f'{flag}: the task makes no sound; generate_sound and autoencoders of '
+        'sounds do'
       )
-    if len(input_sets) > 1:
-      raise ConfigError(
-        f'{flag} holds one sound, but there are {len(input_sets)}; use one '
-        '--sound'
-      )
+    for used, word in ((input_sets, 'sound'), (texts, 'text')):
+      if len(used) > 1:
+        raise ConfigError(
+          f'{flag} holds one sound, but there are {len(used)} {word}s; use one '
+          f'--{word}'
+        )
   elif use.draw is None and use.play is not None:
     raise ConfigError(f'{flag}: the task makes a sound; use --output=FILE.wav')
   elif use.draw is None:
@@ -80,8 +87,8 @@ def check_use(
     )
 
 
-def list_drawing_settings(args: argparse.Namespace, use: Any) -> dict[str, Any]:
-  """The flags that a task's `draw` gets.
+def list_settings(args: argparse.Namespace, use: Any) -> dict[str, Any]:
+  """The flags that a task's `draw` or `play` gets.
 
   Raises:
     ConfigError: if one is set that it has not, or a value is not legal.
@@ -89,7 +96,8 @@ def list_drawing_settings(args: argparse.Namespace, use: Any) -> dict[str, Any]:
   flags = ('seed', 'guidance', 'copies')
   choices = {flag: getattr(args, flag) for flag in flags}
   choices = {flag: v for flag, v in choices.items() if v is not None}
-  known = inspect.signature(use.draw).parameters if use.draw else ()
+  make = use.draw or use.play
+  known = inspect.signature(make).parameters if make else ()
   for flag, value in choices.items():
     if flag not in known:
       raise ConfigError(
@@ -97,7 +105,7 @@ def list_drawing_settings(args: argparse.Namespace, use: Any) -> dict[str, Any]:
       )
   if use.needs_output_file and args.beam_size is not None:
     raise ConfigError(
-      f'--beam_size={args.beam_size}: the task draws images; leave it out'
+      f'--beam_size={args.beam_size}: the task writes no text; leave it out'
     )
   if choices.get('copies', 1) < 1:
     raise ConfigError(f'--copies={args.copies} is not legal; use 1 or more')
@@ -124,12 +132,13 @@ def write_sound(
   play: Callable[..., tuple[Any, int]],
   model: Any,
   inputs: Mapping[str, str],
+  texts: Sequence[str],
   output: str,
 ) -> None:
   """Writes what the model makes of a set of inputs as a .wav file."""
   from mmjax.data import audio
 
-  data = audio.encode_wave(*play(model, inputs))
+  data = audio.encode_wave(*play(model, inputs, texts))
   with arguments.naming(f'--output={output}', 'write'):
     Path(output).write_bytes(data)
   print(output)

@@ -14,11 +14,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw
 
-from mmjax.data import audio, builders, records, shapes_drawing
+from mmjax.data import audio, builders, melodies, records, shapes_drawing
 from mmjax.data import shapes_scenes as scenes
 
 SHAPES = ('circle', 'square', 'triangle', 'star')
-MELODIES = ('rising', 'falling', 'peaking', 'dipping')
 DIRECTIONS = {'left': (-1, 0), 'right': (1, 0), 'up': (0, -1), 'down': (0, 1)}
 FIELDS = {
   'image': 'image',
@@ -37,8 +36,6 @@ BEST = {
   for subset in itertools.combinations(SENSES, size)
 }
 
-SAMPLE_RATE = 4_000
-_SECONDS_OF_TONE = 0.15
 _CLIP_SIZE, _FRAMES, _STEP = 24, 6, 2
 _SIZES = {'train': 6_000, 'validation': 500, 'test': 500}
 _WORDS = ', '.join(
@@ -71,17 +68,17 @@ class ShapesSenses(builders.RecordBuilder):
 
 def _make_record(name: str, rng: random.Random) -> records.Record:
   shape = rng.choice(SHAPES)
-  melody = rng.choice(MELODIES)
+  melody = rng.choice(melodies.NAMES)
   direction = rng.choice(list(DIRECTIONS))
   objects, tones = rng.randint(1, 3), rng.randint(4, 7)
-  samples = make_tones(melody, tones, rng)
+  samples = melodies.make_tones(melody, tones, rng)
   return {
     'id': name,
     'fields': {
       'image': shapes_drawing.encode_png(
         shapes_drawing.draw(_make_scene(shape, objects, rng), rng)
       ),
-      'sound': audio.encode_wave(samples, SAMPLE_RATE),
+      'sound': audio.encode_wave(samples, melodies.SAMPLE_RATE),
       'clip': [
         shapes_drawing.encode_png(frame)
         for frame in draw_clip(DIRECTIONS[direction], rng)
@@ -105,31 +102,6 @@ def _make_scene(shape: str, number: int, rng: random.Random) -> scenes.Scene:
     )
     for i in positions
   )
-
-
-def make_tones(melody: str, number: int, rng: random.Random) -> np.ndarray:
-  """Makes tones [S] in -1..1 whose pitches follow a melody, with noise.
-
-  Args:
-    melody: one of `MELODIES`.
-    number: number of tones, at least 3.
-    rng: random generator of the pitches and the noise.
-  """
-  rise = np.linspace(0, 1, number)
-  contour = {
-    'rising': rise,
-    'falling': 1 - rise,
-    'peaking': 1 - np.abs(2 * rise - 1),
-    'dipping': np.abs(2 * rise - 1),
-  }[melody]
-  lowest, octaves = rng.uniform(220, 440), rng.uniform(0.7, 1.2)
-  pitches = lowest * 2 ** (octaves * contour)
-  time = np.arange(round(_SECONDS_OF_TONE * SAMPLE_RATE)) / SAMPLE_RATE
-  envelope = np.minimum(1, np.minimum(time, time[::-1]) / 0.02)
-  tones = [np.sin(2 * np.pi * pitch * time) * envelope for pitch in pitches]
-  noise = np.random.default_rng(rng.getrandbits(32))
-  samples = 0.6 * np.concatenate(tones)
-  return samples + noise.normal(0, 0.02, samples.shape)
 
 
 def draw_clip(

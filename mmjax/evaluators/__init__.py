@@ -14,6 +14,7 @@ from mmjax.evaluators.reconstructions import Reconstructions
 from mmjax.evaluators.retrieval import Retrieval
 from mmjax.evaluators.rewards import Rewards
 from mmjax.evaluators.sound_reconstructions import SoundReconstructions
+from mmjax.evaluators.spoken import Spoken
 from mmjax.evaluators.texts import Texts
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
   'Retrieval',
   'Rewards',
   'SoundReconstructions',
+  'Spoken',
   'Texts',
   'attribute_accuracy',
 ]

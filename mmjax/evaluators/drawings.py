@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.data import batches as batching
 from mmjax.data import (
   contact_sheet,
   images,
@@ -17,7 +16,7 @@ from mmjax.data import (
   sources,
 )
 from mmjax.errors import ConfigError
-from mmjax.evaluators import masked, spread
+from mmjax.evaluators import generating, masked, spread
 from mmjax.metrics import distances
 from mmjax.types import Batch, Params
 
@@ -219,33 +218,24 @@ class Drawings:
     self, params: Params
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
     """Images with and without the condition [N, H, W, 3], and the records."""
-    feature = self._preprocess[self._feature]
     keys = [
       key for name in self._inputs for key in self._preprocess[name].list_keys()
     ]
-    rows: list[list[np.ndarray]] = [[], []]
-    masks = []
-    with batching.iterate_eval(
-      self._source, self._preprocess, self._batch_size, num_examples=self._num
-    ) as ahead:
-      for batch in ahead:
-        arrays = {key: batch[key] for key in keys}
-        arrays['seed'] = np.asarray(batch['index'], np.int32)
-        for out, draw in zip(
-          rows, (self._draw, self._draw_without), strict=True
-        ):
-          if draw is not None:
-            out.append(masked.to_pixels(feature, draw(params, arrays)))
-        mask = batch['mask'] & batch[f'{self._feature}_mask']
-        for name in {self._condition, self._judge_text}:
-          known = batch[f'{name}_mask']
-          mask = mask & known.reshape(len(mask), -1).any(axis=1)
-        masks.append(mask)
-    having = np.flatnonzero(np.concatenate(masks))
-    drawn, without = (
-      np.concatenate(out)[having] if out else None for out in rows
+    made, chosen = generating.generate(
+      (self._draw, self._draw_without),
+      params,
+      self._source,
+      self._preprocess,
+      keys=keys,
+      needs={self._feature, self._condition, self._judge_text},
+      batch_size=self._batch_size,
+      number=self._num,
     )
-    return drawn, without, [int(i) for i in having]
+    feature = self._preprocess[self._feature]
+    drawn, without = (
+      None if x is None else masked.to_pixels(feature, x) for x in made
+    )
+    return drawn, without, chosen
 
 
 def _check_number(name: str, number: int) -> None:

@@ -280,8 +280,9 @@ def _reconstruct(
 
 
 def _play(
-  published: Published, inputs: Mapping[str, Any]
+  published: Published, inputs: Mapping[str, Any], texts: Sequence[str]
 ) -> tuple[np.ndarray, int]:
+  del texts
   model = published.model
   (found,) = model.reconstruct([inputs['sound']], max(model.bandwidths))
   return found, model.preprocessor.sample_rate

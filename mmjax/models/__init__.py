@@ -17,7 +17,6 @@ from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.embedder import VisionLanguageEmbedder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_autoencoder import ImageAutoencoder
-from mmjax.models.image_codes import ImageCodes
 from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
@@ -40,6 +39,7 @@ from mmjax.models.sound_autoencoder import SoundAutoencoder
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
+from mmjax.models.token_codes import TokenCodes
 from mmjax.models.unclip import Unclip
 from mmjax.models.vision_language import InterleavedVisionLanguage
 
@@ -57,7 +57,6 @@ __all__ = [
   'DualEncoder',
   'EncoderDecoder',
   'ImageAutoencoder',
-  'ImageCodes',
   'ImageFirstVisionLanguage',
   'ImageTextMatcher',
   'InterleavedAudioLanguage',
@@ -74,6 +73,7 @@ __all__ = [
   'SpeechRecognizer',
   'Tables',
   'TextToText',
+  'TokenCodes',
   'Unclip',
   'VisionLanguageEmbedder',
   'build',

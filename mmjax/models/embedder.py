@@ -1,5 +1,6 @@
 """A language model with images, as an encoder of texts and images."""
 
+import itertools
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
-from mmjax.models import dual_encoder, vision_language
+from mmjax.models import dual_encoder, token_generation, vision_language
 from mmjax.types import Array, Batch, Outputs, Positive
 
 POOLINGS = ('last', 'tokens')
@@ -47,7 +48,8 @@ class VisionLanguageEmbedder(
   def setup(self):
     super().setup()
     check_choice(self.pooling, POOLINGS, 'model.pooling')
-    for name in ('encoder', 'image_codes', 'autoencoder'):
+    written = itertools.chain(*token_generation.PARTS.values())
+    for name in ('encoder', *written):
       if getattr(self, name) is not None:
         raise ConfigError(
           f'model.{name} is not for embedding, which takes only vision, '

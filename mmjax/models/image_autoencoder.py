@@ -108,6 +108,11 @@ class ImageAutoencoder(nn.Module):
     """Side in pixels of the square that a token stands for."""
     return self.patch_size * 2 ** (len(self.multipliers) - 1)
 
+  @property
+  def smallest_shape(self) -> tuple[int, ...]:
+    """Shape of a batch of images that makes all parameters."""
+    return 1, 2 * self.factor, 2 * self.factor, self.channels
+
   def grid(self, shape: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of the tokens of images of a shape (H, W, ...).
 

@@ -64,7 +64,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       materialised.
     """
     out = {}
-    self.initialize_codes()
+    self.initialize_codes(batch)
     image = self.encode_image(batch, train=train)
     if 'text' in batch and image is not None:
       out['caption_logits'] = self._predict(

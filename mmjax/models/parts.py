@@ -15,8 +15,9 @@ from mmjax.models import (
   diffusion_transformer,
   dual_encoder,
   image_autoencoder,
-  image_codes,
   prior,
+  sound_autoencoder,
+  token_codes,
 )
 
 PROJECTORS = {
@@ -93,7 +94,11 @@ PARTS = {
   'autoencoder': Part(
     {'autoencoder': image_autoencoder.ImageAutoencoder}, data=_IMAGE_DATA
   ),
-  'image_codes': Part({'image_codes': image_codes.ImageCodes}),
+  'image_codes': Part({'token_codes': token_codes.TokenCodes}),
+  'sound_autoencoder': Part(
+    {'sound_autoencoder': sound_autoencoder.SoundAutoencoder}
+  ),
+  'sound_codes': Part({'token_codes': token_codes.TokenCodes}),
   'decoder': Part(
     {'text': decoders.TextDecoder},
     data=(*_TEXT_DATA, 'bos'),

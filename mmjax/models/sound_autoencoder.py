@@ -1,6 +1,6 @@
 """Autoencoders of sounds, with tokens between their halves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -42,6 +42,20 @@ class SoundAutoencoder(nn.Module):
     layout = mnn.SoundLayout(**self.layout)
     self.encoder = mnn.SoundEncoder(layout, self.codebook.inputs, self.dtype)
     self.decoder = mnn.SoundDecoder(layout, self.dtype)
+
+  @property
+  def smallest_shape(self) -> tuple[int, ...]:
+    """Shape of a batch of samples that makes all parameters."""
+    return 1, 2 * self._hop
+
+  @property
+  def _hop(self) -> int:
+    """Number of samples of a token."""
+    return mnn.SoundLayout(**self.layout).hop
+
+  def grid(self, shape: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the tokens of sounds of a shape (S,): one row."""
+    return 1, -(-shape[0] // self._hop)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Makes the parameters; objectives call `reconstruct`.
@@ -117,6 +131,18 @@ class SoundAutoencoder(nn.Module):
         f'the id {wrong[0]} is not one of the {size} of a codebook, from 0'
       )
     return ids.astype(np.int32)
+
+  def check_single_tokens(self) -> None:
+    """Refuses what models that write one token a time step can't use.
+
+    Raises:
+      ConfigError: naming the number of ids a step.
+    """
+    if self.codebook.depth is not None:
+      raise ConfigError(
+        f'the codebook of the autoencoder gives {self.codebook.depth} ids a '
+        "step; the model writes one: use one whose name is 'vq', 'fsq' or 'lfq'"
+      )
 
   def decode_tokens(self, ids: Array) -> Array:
     """Samples [B, T * hop] float32 of ids [B, K, T], of the first codebooks."""

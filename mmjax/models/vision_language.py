@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from mmjax import decoders
 from mmjax.errors import ConfigError
-from mmjax.models import generation, image_generation
+from mmjax.models import generation, token_generation
 from mmjax.models import interleaved_inputs as inputs
 from mmjax.types import Array, Batch, Outputs, TokenVectors
 
 
-class VisionLanguage(image_generation.ImageGenerator):
+class VisionLanguage(token_generation.TokenGenerator):
   """The parts of a language model that gets images as if they were words.
 
   An image encoder, and where needed a projector, turn images into vectors of
@@ -34,9 +34,11 @@ class VisionLanguage(image_generation.ImageGenerator):
     bos_id: the token that starts a text that is written.
     eos_id: the token that ends a text.
     pad_id: the token that fills up after the end.
-    image_codes: an `ImageCodes`, for a causal decoder that writes images too;
+    image_codes: an `TokenCodes`, for a causal decoder that writes images too;
       None for one that does not.
     autoencoder: a trained `ImageAutoencoder`, with `image_codes`.
+    sound_codes: a `TokenCodes`, for a causal decoder that writes sounds too.
+    sound_autoencoder: a trained `SoundAutoencoder`, with `sound_codes`.
   """
 
   vision: nn.Module
@@ -50,6 +52,8 @@ class VisionLanguage(image_generation.ImageGenerator):
   pad_id: int = 0
   image_codes: nn.Module | None = None
   autoencoder: nn.Module | None = None
+  sound_codes: nn.Module | None = None
+  sound_autoencoder: nn.Module | None = None
 
   def setup(self):
     encodes = self.encoder is not None
@@ -183,7 +187,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       - with an encoder: `answer_token_logits` [B, A - 1, V], likewise of
         `answer` [B, A].
     """
-    self.initialize_codes()
+    self.initialize_codes(batch)
     if self.target_feature:
       batch = self._select(batch)
       batch |= {

@@ -25,13 +25,17 @@ from mmjax.objectives.group_policy import (
   ReferencedGroupPolicy,
   group_advantages,
 )
-from mmjax.objectives.image_tokens import MaskedImageTokens, NextImageTokens
 from mmjax.objectives.masked import (
   MaskedPatches,
   MaskedTokens,
   normalise_patches,
 )
 from mmjax.objectives.matching import Matching
+from mmjax.objectives.media_tokens import (
+  MaskedImageTokens,
+  NextImageTokens,
+  NextSoundTokens,
+)
 from mmjax.objectives.preference import (
   Preference,
   ReferencedPreference,
@@ -69,6 +73,7 @@ __all__ = [
   'MaskedTokens',
   'Matching',
   'NextImageTokens',
+  'NextSoundTokens',
   'PerceptualAutoencoding',
   'Preference',
   'PseudoLabeling',

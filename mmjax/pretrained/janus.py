@@ -209,7 +209,7 @@ class Model(vision_language.PublishedVisionLanguage):
     )
     side = _find_side(self.vision_config())
     drawn = self.jit_method(
-      'draw_tokens',
+      'write_tokens',
       number=side**2,
       guidance=float(guidance),
       temperature=float(temperature),
@@ -260,7 +260,7 @@ def module(
     ),
     decoder=llama.decoder(text, dtype),
     placeholders=(both['image_token_id'],),
-    image_codes=models.ImageCodes(
+    image_codes=models.TokenCodes(
       width,
       width,
       autoencoder.codebook.size,

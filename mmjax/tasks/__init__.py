@@ -23,6 +23,7 @@ from mmjax.tasks.distill import Distill
 from mmjax.tasks.draw import Draw
 from mmjax.tasks.draw_tokens import DrawTokens
 from mmjax.tasks.generate_image import GenerateImage
+from mmjax.tasks.generate_sound import GenerateSound
 from mmjax.tasks.grpo import Grpo, make_grpo
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
@@ -53,6 +54,7 @@ TASKS = {
   'draw': Draw,
   'draw_tokens': DrawTokens,
   'generate_image': GenerateImage,
+  'generate_sound': GenerateSound,
   'prior': Prior,
   'unclip': Unclip,
   'reconstruct': Reconstruct,
@@ -78,6 +80,7 @@ __all__ = [
   'DrawTokens',
   'EvalContext',
   'GenerateImage',
+  'GenerateSound',
   'Grpo',
   'Masked',
   'Match',

@@ -163,9 +163,11 @@ class PredictUse:
     draw: (trained model, one value by feature, texts) -> cards of a contact
       sheet, for `--output`; None for a task that draws nothing. Those of the
       flags --seed, --guidance and --copies that it has as keywords can be set.
-    needs_output_file: whether the task only draws; then `--output` must be set.
-    play: (trained model, one value by feature) -> (samples [N], rate) of a .wav
-      file, for `--output`; None for a task that makes no sound.
+    needs_output_file: whether the task only draws or plays; then `--output`
+      must be set.
+    play: (trained model, one value by feature, texts) -> (samples [N], rate) of
+      a .wav file, for `--output`; None for a task that makes no sound. It has
+      the flags that `draw` may have.
   """
 
   flag: str

@@ -68,23 +68,7 @@ class Denoise(base.Task):
     schedule = self.objective({}).schedule
     check_choice(self.sampler, denoising.SAMPLERS, 'sampler')
     ops.make_step_table(schedule, self.steps, self.spacing)
-    self.check_guidance()
-
-  def check_guidance(self) -> None:
-    """Refuses guidance that the model can't be given.
-
-    Raises:
-      ConfigError: if it is below 0, or needs a half that is not trained.
-    """
-    if not 0 <= self.guidance < math.inf:
-      raise ConfigError(
-        f'guidance={self.guidance} is not legal; use a finite number from 0'
-      )
-    if self.guidance != 1 and not self.drop_condition:
-      raise ConfigError(
-        f'guidance={self.guidance} needs a model that also draws without a '
-        'text; train with drop_condition above 0, or use guidance=1'
-      )
+    check_guidance(self.guidance, self.drop_condition)
 
   def batch_keys(self) -> tuple[str, ...]:
     return (self.feature, self.condition)
@@ -100,7 +84,28 @@ class Denoise(base.Task):
     }
 
 
-_TaskType = TypeVar('_TaskType', bound=Denoise)
+def check_guidance(guidance: float, drop_condition: float) -> None:
+  """Refuses guidance that a model can't be given.
+
+  Args:
+    guidance: factor of classifier-free guidance.
+    drop_condition: fraction of examples that it is trained on without a text.
+
+  Raises:
+    ConfigError: if it is below 0, or needs a half that is not trained.
+  """
+  if not 0 <= guidance < math.inf:
+    raise ConfigError(
+      f'guidance={guidance} is not legal; use a finite number from 0'
+    )
+  if guidance != 1 and not drop_condition:
+    raise ConfigError(
+      f'guidance={guidance} needs a model that was trained without a text too; '
+      'train with drop_condition above 0, or use guidance=1'
+    )
+
+
+_TaskType = TypeVar('_TaskType', bound=base.Task)
 
 
 def choose(task: _TaskType, **chosen: Any) -> _TaskType:
@@ -130,9 +135,15 @@ def make_seeds(seed: int, number: int) -> np.ndarray:
 
 
 def make_texts_batch(
-  run: base.TrainedModel, task: Denoise, texts: list[str], seed: int
+  run: base.TrainedModel, task: Any, texts: list[str], seed: int
 ) -> dict[str, Any]:
   """Arrays of texts, and the seed of each, `seed` and those after it.
+
+  Args:
+    run: the trained model.
+    task: one with a `condition`, the name of a text feature.
+    texts: the texts.
+    seed: of the first text.
 
   Raises:
     ConfigError: if a text is longer than the model reads.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from mmjax import objectives
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
-from mmjax.models import predict_image_tokens
+from mmjax.models import predict_tokens
 from mmjax.tasks import denoise, draw
 from mmjax.types import FieldInfo, Size
 
@@ -38,7 +38,7 @@ class DrawTokens(draw.Draw):
     temperature: temperature of the confidence at the first step.
   """
 
-  maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_draw_tokens)
+  maker: ClassVar[Any] = staticmethod(predict_tokens.make_draw_tokens)
 
   steps: Size = 8
   guidance: denoise.Guidance = 3.0
@@ -54,7 +54,7 @@ class DrawTokens(draw.Draw):
 
   def check(self) -> None:
     refuse_other(self, DIFFUSION, 'of diffusion')
-    self.check_guidance()
+    denoise.check_guidance(self.guidance, self.drop_condition)
 
   def sampler_settings(self) -> dict[str, Any]:
     return {

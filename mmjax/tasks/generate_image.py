@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from mmjax import objectives
 from mmjax.data.features import Feature
-from mmjax.models import predict_image_tokens
+from mmjax.models import predict_tokens
 from mmjax.tasks import denoise, draw, draw_tokens
 from mmjax.types import FieldInfo
 
@@ -27,7 +27,7 @@ class GenerateImage(draw.Draw):
     top_p: least probability that the tokens to sample from have together.
   """
 
-  maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_generate_image)
+  maker: ClassVar[Any] = staticmethod(predict_tokens.make_write_tokens)
 
   guidance: denoise.Guidance = 3.0
   temperature: Annotated[float, FieldInfo(minimum=0)] = 1.0
@@ -46,7 +46,7 @@ class GenerateImage(draw.Draw):
     self.objective({})
     names = (*draw_tokens.DIFFUSION, 'steps')
     draw_tokens.refuse_other(self, names, 'of diffusion and of masked tokens')
-    self.check_guidance()
+    denoise.check_guidance(self.guidance, self.drop_condition)
 
   def sampler_settings(self) -> dict[str, Any]:
     return {

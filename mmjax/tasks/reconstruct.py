@@ -12,7 +12,7 @@ from mmjax.data.features import Feature, Image
 from mmjax.errors import ConfigError, check_choice
 from mmjax.evaluators import masked
 from mmjax.metrics import image_quality
-from mmjax.models import predict_image_tokens as predict
+from mmjax.models import predict_tokens as predict
 from mmjax.objectives import autoencoding
 from mmjax.tasks import base
 from mmjax.types import FieldInfo

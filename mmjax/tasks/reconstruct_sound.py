@@ -10,7 +10,7 @@ from mmjax import evaluators, objectives
 from mmjax.data.features import Feature, Sound
 from mmjax.errors import ConfigError, check_choice
 from mmjax.metrics import sound_quality
-from mmjax.models import predict_image_tokens as predict
+from mmjax.models import predict_tokens as predict
 from mmjax.objectives import autoencoding
 from mmjax.tasks import base
 from mmjax.types import Positive
@@ -98,9 +98,10 @@ def _lines(
 
 
 def _play(
-  run: base.TrainedModel, inputs: Mapping[str, Any]
+  run: base.TrainedModel, inputs: Mapping[str, Any], texts: Sequence[str]
 ) -> tuple[np.ndarray, int]:
   """The reconstruction of a sound, and its rate."""
+  del texts
   name = base.find_task(run, ReconstructSound).feature
   return _both(run, inputs)[1], run.preprocessor[name].rate
 

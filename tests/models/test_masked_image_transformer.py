@@ -9,7 +9,7 @@ import pytest
 
 from mmjax import models, objectives
 from mmjax.errors import ConfigError
-from mmjax.models import predict_image_tokens as predict
+from mmjax.models import predict_tokens as predict
 
 STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}

@@ -49,7 +49,7 @@ def find_logits(model, row, ids):
 def test_logits_of_images_agree(pair, left):
   model, loaded = pair
   rows, batch, ids = draw_batch(left)
-  got = loaded.jit_method('predict_image_tokens')(
+  got = loaded.jit_method('predict_written_tokens')(
     loaded.params, jnp.asarray(ids), batch
   )
   with torch.no_grad():
@@ -66,7 +66,10 @@ def test_gradients_of_images_agree(pair):
 
   def loss(params):
     logits = loaded.module.apply(
-      {'params': params}, jnp.asarray(ids), batch, method='predict_image_tokens'
+      {'params': params},
+      jnp.asarray(ids),
+      batch,
+      method='predict_written_tokens',
     )
     return jnp.mean(jnp.square(logits))
 
@@ -95,7 +98,7 @@ def test_greedy_images_agree(pair, guidance):
   ).numpy()
   for batch in (left, draw_batch(left=False)[1]):
     got = loaded.jit_method(
-      'draw_tokens',
+      'write_tokens',
       number=side**2,
       guidance=guidance,
       temperature=0.0,

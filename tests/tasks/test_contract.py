@@ -14,7 +14,7 @@ import pytest
 from mmjax import models, ops, tasks
 from mmjax.data import preprocess, tokenizers
 from mmjax.types import ScheduledObjective, TaughtObjective
-from tests.tasks import image_token_cases
+from tests.tasks import token_cases
 
 BATCH, ANSWERS = 5, 3
 LENGTHS = {'text': 7, 'question': 6, 'answer': 5, 'note': 5, 'turns': 7}
@@ -150,7 +150,7 @@ CASES = {
 }
 CASES |= {
   name: Case(settings, model, fixed=fixed)
-  for name, (settings, model, fixed) in image_token_cases.CASES.items()
+  for name, (settings, model, fixed) in token_cases.CASES.items()
 }
 every_task = pytest.mark.parametrize('name', CASES)
 
@@ -175,7 +175,7 @@ def make_features():
       'kind': kind,
       'tags': {**kind, 'multi_label': True},
       'size': {'kind': 'vector', 'mean': (0.0, 1.0), 'std': (1.0, 2.0)},
-      'sound': image_token_cases.SOUND,
+      'sound': token_cases.SOUND,
     }
   )
   tokenizer = tokenizers.make_byte_tokenizer()
@@ -204,7 +204,7 @@ def make_batch():
     mask = np.arange(length)[None] < lengths
     ids = rng.integers(4, 13, (BATCH, length)).astype(np.int32)
     batch |= {name: np.where(mask, ids, 0), f'{name}_mask': mask}
-  batch |= image_token_cases.make_sounds(BATCH)
+  batch |= token_cases.make_sounds(BATCH)
   for name in ('turns', 'pair', 'pair_rejected'):
     batch[f'{name}_loss_mask'] = rng.integers(0, 2, (BATCH, LENGTHS[name])) > 0
   return batch

@@ -25,7 +25,7 @@ from mmjax.errors import ConfigError
     ({'steps': 0}, 'steps=0 is not legal'),
     ({'guidance': -1.0}, 'guidance=-1.0 is not legal'),
     ({'guidance': float('nan')}, 'guidance=nan is not legal'),
-    ({'drop_condition': 0.0}, 'guidance=2.0 needs a model that also draws'),
+    ({'drop_condition': 0.0}, 'guidance=2.0 needs a model that was trained w'),
   ],
 )
 def test_settings_that_are_not_legal_are_refused(settings, message):
@@ -175,7 +175,7 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
   for seed in (2**31, 2**32, -(10**30)):
     with pytest.raises(ConfigError, match=f'seed={seed} is not legal'):
       tasks.Draw.methods['draw'](run, 'a', seed=seed)
-  with pytest.raises(ConfigError, match='needs a model that also draws'):
+  with pytest.raises(ConfigError, match='that was trained without a text'):
     tasks.Draw.methods['draw'](
       make_run(drop_condition=0.0, guidance=1.0), 'a', guidance=2.0
     )
@@ -184,28 +184,28 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
 def test_the_flags_of_predict_reach_the_task():
   flag = tasks.Draw.predict_use
   args = types.SimpleNamespace(seed=3, guidance=None, copies=2, beam_size=None)
-  chosen = predict_output.list_drawing_settings(args, flag)
+  chosen = predict_output.list_settings(args, flag)
   assert chosen == {'seed': 3, 'copies': 2}
   run = make_run()
   cells = flag.draw(run, {}, ['a', 'b'], **chosen)
   assert [lines for _, lines in cells] == [['a'], ['a'], ['b'], ['b']]
   np.testing.assert_array_equal(run.asked[0][1], [3, 4, 5, 6])
   args.beam_size = 4
-  with pytest.raises(ConfigError, match='--beam_size=4: the task draws'):
-    predict_output.list_drawing_settings(args, flag)
+  with pytest.raises(ConfigError, match='=4: the task writes no text; le'):
+    predict_output.list_settings(args, flag)
   args.beam_size, args.copies = None, 0
   with pytest.raises(ConfigError, match='--copies=0 is not legal'):
-    predict_output.list_drawing_settings(args, flag)
+    predict_output.list_settings(args, flag)
   other = tasks.Captioning.predict_use
   with pytest.raises(ConfigError, match='--seed=3: the task has no such'):
-    predict_output.list_drawing_settings(args, other)
+    predict_output.list_settings(args, other)
 
 
 def test_a_file_that_is_read_is_not_written(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   use, inputs = tasks.Draw.predict_use, [{'image': str(tmp_path / 'a.png')}]
-  predict_output.check_use(use, 'runs/x', 'b.png', inputs)
+  predict_output.check_use(use, 'runs/x', 'b.png', inputs, ['a'])
   with pytest.raises(ConfigError, match=r'a\.png is also the image'):
-    predict_output.check_use(use, 'runs/x', 'a.png', inputs)
+    predict_output.check_use(use, 'runs/x', 'a.png', inputs, ['a'])
   with pytest.raises(ConfigError, match=r'or of a sound \.wav'):
     predict_output.check_path('a.mp3')

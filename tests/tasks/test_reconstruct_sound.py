@@ -12,7 +12,7 @@ from mmjax import evaluators, models, ops, tasks
 from mmjax.data import audio, preprocess
 from mmjax.errors import ConfigError
 from mmjax.metrics import sound_quality
-from tests.tasks import image_token_cases
+from tests.tasks import token_cases
 
 RATE, LENGTH = 100, 20
 FEATURE = {'sound': {'kind': 'sound', 'rate': RATE, 'seconds': LENGTH / RATE}}
@@ -21,7 +21,7 @@ SOUNDS = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 14)).astype(np.float32)
 
 
 def build(**codebook):
-  config = {**image_token_cases.SOUND_CODEC, 'codebook': codebook}
+  config = {**token_cases.SOUND_CODEC, 'codebook': codebook}
   return models.build(config, models.DataSizes(1))
 
 

@@ -1,4 +1,4 @@
-"""Images that a language model writes are those of teacher forcing."""
+"""What a language model writes as tokens is that of teacher forcing."""
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +7,15 @@ import pytest
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from tests.tasks import image_token_cases
+from tests.tasks import token_cases
 
 GRID = (2, 3)
+GRIDS = {'image': GRID, 'sound': (1, 6)}
+WRITES_BOTH = {**token_cases.SPEAKER, **token_cases.JANUS}
 
 
 def build(**changed):
-  config = {**image_token_cases.JANUS, **changed}
+  config = {**WRITES_BOTH, **changed}
   config['decoder'] = {**config['decoder'], 'block': {'rope_theta': 1e4}}
   config['vision'] = {**config['vision'], 'position_grid': GRID}
   return models.build(config, models.DataSizes(13, text_length=7))
@@ -37,18 +39,19 @@ def params(draw, batch):
   return {**made, 'decoder': {**made['decoder'], 'words': louder}}
 
 
+@pytest.mark.parametrize('kind', GRIDS)
 @pytest.mark.parametrize('guidance', [1.0, 0.0, 2.5])
 def test_each_token_is_the_likeliest_by_teacher_forcing(
-  params, batch, guidance
+  params, batch, guidance, kind
 ):
   apply = lambda *args, **named: build().apply(
-    {'params': params}, *args, **named
+    {'params': params}, *args, kind=kind, **named
   )
   ids = apply(
-    batch, number=6, guidance=guidance, temperature=0.0, method='draw_tokens'
-  ).reshape(3, *GRID)
+    batch, number=6, guidance=guidance, temperature=0.0, method='write_tokens'
+  ).reshape(3, *GRIDS[kind])
   logits = lambda used: apply(
-    ids, batch, jnp.full(3, used), method='predict_image_tokens'
+    ids, batch, jnp.full(3, used), method='predict_written_tokens'
   )
   void = logits(False)
   guided = void + guidance * (logits(True) - void)
@@ -56,15 +59,21 @@ def test_each_token_is_the_likeliest_by_teacher_forcing(
   assert np.abs(logits(True) - void).max() > 1e-2
 
 
-def test_images_are_not_written_without_their_tokens(params, batch):
-  def run(**changed):
+def test_nothing_is_written_without_its_tokens(params, batch):
+  def run(kind, **changed):
     build(**changed).apply(
-      {'params': params}, jnp.zeros((3, *GRID), int), batch,
-      method='predict_image_tokens',
+      {'params': params}, jnp.zeros((3, *GRIDS[kind]), int), batch,
+      kind=kind, method='predict_written_tokens',
     )  # fmt: skip
 
   with pytest.raises(ConfigError, match=r'set model\.image_codes, and'):
-    run(image_codes=None)
-  codes = {**image_token_cases.JANUS['image_codes'], 'size': 9}
+    run('image', image_codes=None)
+  with pytest.raises(ConfigError, match=r'set model\.sound_codes, and'):
+    run('sound', sound_autoencoder=None)
+  codes = {**token_cases.JANUS['image_codes'], 'size': 9}
   with pytest.raises(ConfigError, match=r'size is 9, but the codebook .* 12'):
-    run(image_codes=codes)
+    run('image', image_codes=codes)
+  rvq = {'name': 'rvq', 'size': 5, 'channels': 3, 'depth': 2}
+  codec = {**token_cases.SOUND_CODEC, 'codebook': rvq}
+  with pytest.raises(ConfigError, match='gives 2 ids a step; the model writes'):
+    run('sound', sound_autoencoder=codec)

@@ -23,7 +23,7 @@ JANUS = {
     'cross_attention': False,
     'positions': 'none',
   },
-  'image_codes': {'name': 'image_codes', 'width': 8, 'mlp_dim': 7, 'size': 12},
+  'image_codes': {'name': 'token_codes', 'width': 8, 'mlp_dim': 7, 'size': 12},
   'autoencoder': MASKGIT['autoencoder'],
 }
 SOUND_CODEC = {
@@ -32,6 +32,11 @@ SOUND_CODEC = {
   'codebook': {**VQ, 'size': 5},
 }
 SOUND = {'kind': 'sound', 'rate': 100, 'seconds': 0.12}
+SPEAKER = {
+  **{k: JANUS[k] for k in ('name', 'vision', 'decoder')},
+  'sound_codes': {**JANUS['image_codes'], 'size': 5},
+  'sound_autoencoder': SOUND_CODEC,
+}
 # Settings of the task, the model, and which of its parameters stay.
 CASES = {
   'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
@@ -40,6 +45,11 @@ CASES = {
     {'drop_condition': 0.5},
     JANUS,
     ('autoencoder', 'vision'),
+  ),
+  'generate_sound': (
+    {'drop_condition': 0.5},
+    SPEAKER,
+    ('sound_autoencoder', 'vision'),
   ),
   'reconstruct': (
     {'distance': 'squared', 'adversarial': 0.5, 'adversarial_start': 2},

@@ -1,4 +1,4 @@
-"""Makers of predict functions of models with tokens of images."""
+"""Makers of predict functions of models with tokens of images or sounds."""
 
 import functools
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def make_draw_tokens(
   return predict
 
 
-def make_generate_image(
+def make_write_tokens(
   model: nn.Module,
   *,
   objective: objectives.NextImageTokens,
@@ -96,30 +96,30 @@ def make_generate_image(
   top_p: float,
   guidance: float,
 ) -> Predict:
-  """Images [B, H, W, C] float32 of tokens that a model writes in their order.
+  """Images [B, H, W, C] or samples [B, S] float32 that are written as tokens.
 
   Args:
-    model: an `ImageFirstVisionLanguage` with `image_codes`.
-    objective: that it was trained with.
-    shape: (H, W, C).
+    model: an `ImageFirstVisionLanguage` with `image_codes` or `sound_codes`.
+    objective: that it was trained with, whose kind is written.
+    shape: (H, W, C), or (S,).
     temperature: temperature, as in `mmjax.decoders.sample`.
     top_k: top k, as in `mmjax.decoders.sample`.
     top_p: top p, as in `mmjax.decoders.sample`.
     guidance: factor of classifier-free guidance, as of the model's
-      `draw_tokens`.
+      `write_tokens`.
 
   Returns:
     A function of batches with the text and `seed` [B] int32, of which an
     example's draws are a function.
   """
-  del objective
-  model.check_codes()
-  grid = model.autoencoder.grid(shape)
+  kind = objective.kind
+  _, coder = model.find_writer(kind)
+  grid = coder.grid(shape)
 
   def predict(params: Params, batch: Batch) -> Array:
     batch = dict(batch)
     keys = jax.vmap(jax.random.key)(batch.pop('seed'))
-    apply = functools.partial(model.apply, {'params': params})
+    apply = functools.partial(model.apply, {'params': params}, kind=kind)
     ids = apply(
       batch,
       number=grid[0] * grid[1],
@@ -128,9 +128,10 @@ def make_generate_image(
       top_k=top_k,
       top_p=top_p,
       rng=keys,
-      method='draw_tokens',
+      method='write_tokens',
     )
-    return apply(ids.reshape(-1, *grid), method='decode_tokens')
+    values = apply(ids.reshape(-1, *grid), method='decode_tokens')
+    return values[:, : shape[0]]  # Of sounds, the last token may be cut.
 
   return predict
 

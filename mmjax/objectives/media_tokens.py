@@ -1,4 +1,4 @@
-"""The losses of predicting tokens of images."""
+"""The losses of predicting tokens of images and sounds."""
 
 import dataclasses
 from collections.abc import Callable
@@ -115,7 +115,7 @@ class NextImageTokens(_Drawing):
 
   The loss of images in Janus (Wu et al. 2024, equation 1). The mean is over an
   example's tokens, then over examples. The model needs `encode_tokens` and
-  `predict_image_tokens`, such as an `ImageFirstVisionLanguage` with
+  `predict_written_tokens`, such as an `ImageFirstVisionLanguage` with
   `image_codes`.
 
   Attributes:
@@ -125,13 +125,15 @@ class NextImageTokens(_Drawing):
       and Salimans 2022, algorithm 1).
   """
 
+  kind: ClassVar[str] = 'image'
+
   condition: str = 'text'
 
   def __post_init__(self):
     if self.condition != 'text':
       raise ConfigError(
         f'condition={self.condition!r} is not legal: the model reads the '
-        "feature 'text' before an image; use another feature of that name"
+        "feature 'text' before the tokens; use another feature of that name"
       )
 
   def __call__(
@@ -147,15 +149,17 @@ class NextImageTokens(_Drawing):
     del outputs, axis_name
     mask = self._mask(batch)
     drop_key, dropout = jax.random.split(rng)
-    images = ops.zero_masked(batch[self.feature], mask)
-    ids = apply(images, method='encode_tokens')
+    values = ops.zero_masked(batch[self.feature], mask)
+    values = ops.zero_masked(values, batch.get(f'{self.feature}_mask'))
+    ids = apply(values, kind=self.kind, method='encode_tokens')
     logits = apply(
       ids,
       batch,
       jax.random.bernoulli(drop_key, 1 - self.drop_condition, mask.shape),
+      kind=self.kind,
       train=True,
       rngs={'dropout': dropout},
-      method='predict_image_tokens',
+      method='predict_written_tokens',
     )
     logits = ops.zero_masked(logits, mask)
     losses = text.cross_entropy(logits, ids).mean(axis=(1, 2))
@@ -167,3 +171,15 @@ class NextImageTokens(_Drawing):
         'items': Items(losses, mask),
       },
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class NextSoundTokens(NextImageTokens):
+  """The same of the tokens of sounds, samples [B, S], with `sound_codes`.
+
+  What a sound lacks of its feature's length is silence, and has tokens too.
+  """
+
+  kind: ClassVar[str] = 'sound'
+
+  feature: str = 'sound'

@@ -1,4 +1,4 @@
-"""The vectors of the tokens that a language model writes images with."""
+"""The vectors of the tokens that a language model writes media with."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ from mmjax import nn as mnn
 from mmjax.types import Array, Size
 
 
-class ImageCodes(nn.Module):
-  """From ids of images' tokens to a decoder's vectors, and back to logits.
+class TokenCodes(nn.Module):
+  """From ids of tokens of images or sounds to vectors, and back to logits.
 
   The generation adaptor and head of Janus (Wu et al. 2024, section 3.1): a
-  table of vectors and an MLP embed ids, and another MLP makes logits.
+  table of vectors and an MLP embed ids for the decoder, and another MLP makes
+  logits.
 
   Attributes:
     width: number of features D of the decoder.
