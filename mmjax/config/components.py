@@ -129,6 +129,11 @@ class Components:
       if setting.without_recompute is not None
     )
 
+  def is_for_evaluation(self, task: str, setting: str = '') -> bool:
+    """Whether a task's setting has an effect in evaluation and use alone."""
+    found = self.task_table.get(task)
+    return found is not None and setting in found.evaluation_only
+
 
 BUILT_IN = Components()
 

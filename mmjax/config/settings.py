@@ -217,7 +217,8 @@ def differences(
   # Imported here: settings are checked before models take time to import.
   from mmjax.config import components
 
-  numerics_neutral_settings = components.of(new).numerics_neutral_settings()
+  known = components.of(new)
+  numerics_neutral_settings = known.numerics_neutral_settings()
   old, new = leaves(old), leaves(new)
   out = {}
   for path in sorted(old.keys() | new.keys()):
@@ -229,6 +230,8 @@ def differences(
       continue
     is_open = name and section not in schema.SECTIONS
     if is_open and name.split('.')[-1] in numerics_neutral_settings:
+      continue
+    if section == 'tasks' and known.is_for_evaluation(*name.split('.')[:2]):
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:

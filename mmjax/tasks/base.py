@@ -198,6 +198,8 @@ class Task:
     predict_use: the flag of `mmjax predict` that asks for it; None for none.
     embeds: features whose vectors share a space, for `mmjax embed`; the model's
       method `embed(batch, name)` gives those of one.
+    evaluation_only: settings that have an effect in evaluation and use alone:
+      a run resumes with others.
   """
 
   ability: ClassVar[str]
@@ -205,6 +207,7 @@ class Task:
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
   predict_use: ClassVar[PredictUse | None] = None
   embeds: ClassVar[Sequence[str]] = ()
+  evaluation_only: ClassVar[tuple[str, ...]] = ()
 
   weight: Weight = 1.0
 

@@ -195,6 +195,7 @@ class Chat(base.Task):
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'question', _lines, needs_inputs=False
   )
+  evaluation_only: ClassVar[tuple[str, ...]] = ('max_new_tokens',)
 
   target: str = 'turns'
   image: str | Sequence[str] = ''

@@ -40,6 +40,12 @@ class Denoise(base.Task):
 
   # The text feature that says what to draw, which the models read by this name.
   condition: ClassVar[str] = 'text'
+  evaluation_only: ClassVar[tuple[str, ...]] = (
+    'sampler',
+    'spacing',
+    'steps',
+    'guidance',
+  )
 
   feature: str = 'image'
   schedule: str = 'flow'

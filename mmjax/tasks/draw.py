@@ -109,6 +109,13 @@ class Draw(denoise.Denoise):
     'text', _lines, needs_inputs=False, draw=draw_cells, needs_output_file=True
   )
 
+  evaluation_only: ClassVar[tuple[str, ...]] = (
+    *denoise.Denoise.evaluation_only,
+    'judge',
+    'judge_feature',
+    'judge_text',
+  )
+
   judge: str = ''
   judge_feature: str = ''
   judge_text: str = ''

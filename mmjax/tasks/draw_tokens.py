@@ -40,6 +40,11 @@ class DrawTokens(draw.Draw):
 
   maker: ClassVar[Any] = staticmethod(predict_tokens.make_draw_tokens)
 
+  evaluation_only: ClassVar[tuple[str, ...]] = (
+    *draw.Draw.evaluation_only,
+    'temperature',
+  )
+
   steps: Size = 8
   guidance: denoise.Guidance = 3.0
   temperature: Annotated[float, FieldInfo(minimum=0)] = 4.5

@@ -29,6 +29,13 @@ class GenerateImage(draw.Draw):
 
   maker: ClassVar[Any] = staticmethod(predict_tokens.make_write_tokens)
 
+  evaluation_only: ClassVar[tuple[str, ...]] = (
+    *draw.Draw.evaluation_only,
+    'temperature',
+    'top_k',
+    'top_p',
+  )
+
   guidance: denoise.Guidance = 3.0
   temperature: Annotated[float, FieldInfo(minimum=0)] = 1.0
   top_k: Annotated[int, FieldInfo(minimum=0)] = 0

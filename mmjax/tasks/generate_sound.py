@@ -107,6 +107,12 @@ class GenerateSound(base.Task):
   )
   # The text feature that says what to make, which the models read by this name.
   condition: ClassVar[str] = 'text'
+  evaluation_only: ClassVar[tuple[str, ...]] = (
+    'guidance',
+    'temperature',
+    'top_k',
+    'top_p',
+  )
 
   feature: str = 'sound'
   drop_condition: Fraction = 0.1

@@ -49,6 +49,7 @@ class Grpo(chat.Chat):
   name: ClassVar[str] = 'grpo'
   kinds: ClassVar[tuple[type[Feature], ...]] = (Prompt,)
   reward: ClassVar[Reward]
+  evaluation_only: ClassVar[tuple[str, ...]] = ()  # It writes in training.
 
   target: str = 'prompt'
   group: Annotated[int, FieldInfo(minimum=2)] = 8

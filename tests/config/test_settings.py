@@ -102,17 +102,22 @@ def test_only_fields_that_matter_count_as_differences():
   later = {
     'train': {'steps': 2000, 'accumulate': 2, 'keep_best': 'val/x'},
     'model': {'image': {'remat': 'full'}},
-    'tasks': {'contrastive': {'tile': 1024, 'ring': True}},
+    'tasks': {
+      'contrastive': {'tile': 1024, 'ring': True},
+      'draw': {'judge': 'runs/judge', 'guidance': 4.0},
+    },
     'eval': {'batch_size': 3},
     'data': {'data_dir': '/elsewhere'},
     'mesh': {'data': 4, 'fsdp': 2},
   }
   assert not settings.differences(old, settings.to_json(_config(**later)))
-  new = _config(optimizer={'lr': 0.5}, model={'width': 3}, seed=2)
+  draws = {'draw': {'drop_condition': 0.2}}
+  new = _config(optimizer={'lr': 0.5}, model={'width': 3}, seed=2, tasks=draws)
   assert settings.differences(old, settings.to_json(new)) == {
     'model.width': (None, 3),
     'optimizer.lr': (0.001, 0.5),
     'seed': (0, 2),
+    'tasks.draw.drop_condition': (None, 0.2),
   }
   # A field that an older program didn't write has had its default.
   del old['optimizer']['no_muon']

@@ -1,5 +1,6 @@
 """Tasks from plain data."""
 
+import dataclasses
 import math
 
 import ml_collections
@@ -31,6 +32,19 @@ def test_blind_keeps_what_can_do_without_images():
   )
   expected = objectives.AnswerClassification(needs_image=False)
   assert tasks.objectives(built) == {'vqa_classification': (3.0, expected)}
+
+
+@pytest.mark.parametrize('name', tasks.TASKS)
+def test_what_is_for_evaluation_alone_changes_no_loss(name):
+  cls = tasks.TASKS[name]
+  fields = {field.name: field for field in dataclasses.fields(cls)}
+  others = {'sampler': 'ddim', 'spacing': 'leading'}
+  for setting in cls.evaluation_only:
+    value = others.get(setting, fields[setting].default)
+    value = value or 'x' if isinstance(value, str) else value + 1
+    changed = cls(**{setting: value})
+    assert changed != cls()
+    assert changed.objective({}) == cls().objective({})
 
 
 @pytest.mark.parametrize(
