@@ -1,8 +1,10 @@
 r"""Writes conversations about drawings of emoji, as a table for import.
 
-A conversation of training has several drawings, one a turn, and an answer about
-each: its name, sometimes its group, or whether a tag belongs to it. Held-out
-ones have one drawing and one question. The input are the tars that
+Most conversations of training show several numbered drawings at once, whose
+names are the answer, a line each: so few tokens a drawing that a small model
+sees each often. The others have a drawing a turn, and an answer about each: its
+name, its group, or whether a tag belongs to it. Held-out ones have one drawing
+and one question. The input are the tars that
 `configs/contrastive_emoji.py` describes, one a drawing style:
 
   python -m benchmarks.emoji_conversations --input='emoji/*.tar' \
@@ -41,9 +43,12 @@ HELD_OUT = 'noto'
 _SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 _NAME = 'What is this?'
 _GROUP = 'Which group is it from?'
+_LIST = 'Name each.'
 _SYSTEM = 'You name drawings.'
-_DRAWINGS = 6  # Of a conversation.
-_ROUNDS = 4  # How often training has each drawing.
+_LISTED = 9  # Drawings of a list: their numbers are one token each.
+_DRAWINGS = 6  # Of a conversation with a drawing a turn.
+_ROUNDS = 8  # How often training has each drawing.
+_LISTS = 0.8  # Share of the drawings that a round has in lists.
 _WORDS = ('What is {}?', 'What is a {} for?', 'Write a sentence with "{}".')
 _NUM_WORDS = 480
 _BATCH = 32
@@ -103,7 +108,7 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     is_held_out = sample['style'] == HELD_OUT
     asked = {
       'names': (_NAME, sample['caption']),
-      'groups': (_GROUP, sample['group'].replace('-', ' and ')),
+      'groups': _ask_group(sample),
       'tags': _ask_tag(sample, tags, rng),
     }
     if concept == 'train' and not is_held_out:
@@ -116,16 +121,17 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield _make_row(f'{seen}_{name}', [(sample, *pair)])
   for _ in range(_ROUNDS):
     rng.shuffle(learnt)
-    for start in range(0, len(learnt), _DRAWINGS):
-      turns = []
-      for sample in learnt[start : start + _DRAWINGS]:
-        turns.append((sample, _NAME, sample['caption']))
-        if rng.random() < 0.15:
-          other = _ask_tag(sample, tags, rng)
-          if rng.random() < 0.4:
-            other = (_GROUP, sample['group'].replace('-', ' and '))
-          turns[-1] = (sample, *other)
-      yield _make_row('train', turns)
+    begin = int(_LISTS * len(learnt))
+    for start in range(0, begin, _LISTED):
+      yield _make_list(learnt[start : min(start + _LISTED, begin)])
+    for start in range(begin, len(learnt), _DRAWINGS):
+      yield _make_row(
+        'train',
+        [
+          (sample, *_ask(sample, tags, rng))
+          for sample in learnt[start : start + _DRAWINGS]
+        ],
+      )
 
 
 def ask_words(
@@ -167,6 +173,20 @@ def _is_for_validation(sample: dict[str, Any]) -> bool:
   return splitting.assign(f'{sample["hexcode"]} held out', parts) != 'test'
 
 
+def _ask(
+  sample: dict[str, Any], tags: Sequence[str], rng: random.Random
+) -> tuple[str, str]:
+  """A question of training: a name in half of all cases."""
+  kind = rng.random()
+  if kind < 0.5:
+    return _NAME, sample['caption']
+  return _ask_group(sample) if kind < 0.7 else _ask_tag(sample, tags, rng)
+
+
+def _ask_group(sample: dict[str, Any]) -> tuple[str, str]:
+  return _GROUP, sample['group'].replace('-', ' and ')
+
+
 def _ask_tag(
   sample: dict[str, Any], tags: Sequence[str], rng: random.Random
 ) -> tuple[str, str]:
@@ -191,6 +211,24 @@ def _make_row(
       {'role': 'assistant', 'content': answer},
     ]
   return {'split': split, 'messages': messages}
+
+
+def _make_list(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """A row of training: numbered drawings, and their names."""
+  content, names = [], []
+  for number, sample in enumerate(samples, 1):
+    content += [
+      {'type': 'text', 'text': str(number)},
+      {'type': 'image', 'image': sample['file']},
+    ]
+    names.append(f'{number} {sample["caption"]}')
+  content.append({'type': 'text', 'text': _LIST})
+  messages = [
+    {'role': 'system', 'content': _SYSTEM},
+    {'role': 'user', 'content': content},
+    {'role': 'assistant', 'content': '\n'.join(names)},
+  ]
+  return {'split': 'train', 'messages': messages}
 
 
 if __name__ == '__main__':

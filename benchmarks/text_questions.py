@@ -40,14 +40,21 @@ _SUMS = 30
 
 def make_questions() -> list[tuple[str, str]]:
   """Makes the questions, each with a word that a right answer has."""
-  pairs = lambda text: [p.split(maxsplit=1) for p in text.split(',')]
   return [
-    *((f'What is the capital of {a}?', b) for a, b in pairs(_CAPITALS)),
-    *((f'What is the opposite of {a}?', b) for a, b in pairs(_OPPOSITES)),
+    *make_word_questions(),
     *(
       (f'What is {a} plus {b}?', str(a + b))
       for a, b in ((1 + i % 10, 1 + i * 7 % 13) for i in range(_SUMS))
     ),
+  ]
+
+
+def make_word_questions() -> list[tuple[str, str]]:
+  """Those for capitals and opposites."""
+  pairs = lambda text: [p.split(maxsplit=1) for p in text.split(',')]
+  return [
+    *((f'What is the capital of {a}?', b) for a, b in pairs(_CAPITALS)),
+    *((f'What is the opposite of {a}?', b) for a, b in pairs(_OPPOSITES)),
   ]
 
 

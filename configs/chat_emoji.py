@@ -65,12 +65,27 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       turns=dict(
         kind='turns',
         image='photos',
-        image_tokens=4,
+        image_tokens=1,
         placeholder='<empty_output>',  # A token of SmolLM2 without use here.
         length=512,
         packed=True,
       ),
-      photos=dict(kind='images', size=64, number=24),
+      photos=dict(
+        kind='images',
+        size=64,
+        number=72,
+        augment=(
+          dict(name='outline', p=0.3),
+          dict(name='warp', scale=(0.7, 1.2), degrees=8, fill=255),
+          dict(
+            name='color_jitter',
+            brightness=0.3,
+            contrast=0.3,
+            saturation=0.5,
+            hue=0.03,
+          ),
+        ),
+      ),
     ),
   )
   config.model = dict(
@@ -80,7 +95,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     projector=dict(
       name='pixel_shuffle',
       width=576,
-      factor=2,
+      factor=4,
       mlp_dim=1024,
       norm='layernorm',
     ),

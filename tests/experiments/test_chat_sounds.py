@@ -184,7 +184,7 @@ def test_a_language_model_learns_to_hear_and_see(shown, sounds, tmp_path):
   config = overrides.load(f'{CONFIGS}/chat_speech.py:runlocal')
   config.init_from = f'audio={whisper},decoder={tmp_path / "a.gguf"}'
   config.data.update(
-    name='shown', data_dir=str(shown), eval_split='', test_split=''
+    name='shown', data_dir=str(shown), test_split='', extra_splits=()
   )
   names = ('<|image|>', '<|user|>')  # Which no text has.
   config.data.features.photos = {'kind': 'images', 'number': 1, 'size': 16}
