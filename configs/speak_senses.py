@@ -6,6 +6,14 @@ Train the tokens of sounds first (`configs/tokenize_senses.py`), then
     --workdir=runs/speak_senses \
     --config.init_from=sound_autoencoder=runs/tokenize_senses
   mmjax predict runs/speak_senses --text='rising tones' --output=rising.wav
+
+Measured on 2026-12-01, jax 0.10.2, one seed, one CPU core beside other work: 60
+minutes, resumed at steps 1,700 and 2,525 with another `train.steps`. Of 200
+texts of test 0.29 of the sounds have the melody that is asked for, of
+validation 0.195; without the text 0.06; of the true sounds all, by the reader
+of `mmjax/data/melody_reader.py`. At step 1,500 it was 0.09: of the sounds that
+have any melody at step 3,400 nearly all have the right one; the others miss a
+pitch.
 """
 
 import ml_collections
@@ -61,11 +69,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     no_muon=('^sound_codes/head/down',),
   )
   config.train = dict(
-    steps=2000,
+    steps=3400,
     batch_size=16,
     ema_decay=0.99,
     log_every=50,
-    eval_every=500,
+    eval_every=0,
     checkpoint_every=500,
     keep_best='',
     blind_baseline=False,
@@ -73,7 +81,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.eval = dict(batch_size=100, num_examples=200)
 
   if 'runlocal' in chosen:
-    config.train.update(steps=300, eval_every=0, ema_decay=0.95)
+    config.train.update(steps=300, ema_decay=0.95)
     config.optimizer.warmup_steps = 20
     config.eval = dict(batch_size=50, num_examples=50)
   return config
