@@ -34,9 +34,9 @@ that doesn't see them can beat:
                                 tags      0.620 (0.485)
 
 The measurement is `mmjax evaluate runs/chat_emoji --data=emoji_chat
---split=known_names --num_examples=200`. Most names of training's own styles are
-right by then, so it is the unseen style that it misses: the projector sees each
-place of a drawing, and not only what all styles share.
+--split=known_names --num_examples=200`. The perplexity of names there is 5.7,
+and that of all learnt tokens of training 1.7 by then: it is the unseen style
+that it misses.
 
 Of 100 questions without an image 69 are answered right, 58 before the tuning
 (`python -m benchmarks.text_questions`): it now answers in one sentence, as the
