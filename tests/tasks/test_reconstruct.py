@@ -45,7 +45,7 @@ def test_settings_of_diffusion_alone_do_not_go_with_tokens():
   }.items():
     with pytest.raises(ConfigError, match=f'{name}=.* is of diffusion alone'):
       tasks.DrawTokens(**{name: value}).check()
-  with pytest.raises(ConfigError, match='needs a model that also draws'):
+  with pytest.raises(ConfigError, match='that was trained without a text'):
     tasks.DrawTokens(drop_condition=0.0).check()
   with pytest.raises(ConfigError, match='guidance=-1'):
     tasks.DrawTokens(guidance=-1.0).check()

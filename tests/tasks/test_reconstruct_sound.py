@@ -60,7 +60,7 @@ def test_a_run_gives_tokens_and_takes_them_back(codebook, most):
     with pytest.raises(ConfigError, match=f'of 1 to {most} codebooks, not'):
       METHODS['decode_tokens'](run, wrong)
   card = tasks.ReconstructSound.predict_use
-  samples, rate = card.play(run, {'sound': SOUNDS[0]})
+  samples, rate = card.play(run, {'sound': SOUNDS[0]}, [])
   np.testing.assert_array_equal(samples, whole[0])
   assert rate == RATE
   (line,) = card.make_lines(run, {'sound': SOUNDS[0]}, [], 1)
