@@ -204,14 +204,11 @@ def _make_parser() -> argparse.ArgumentParser:
     'masked the original, what is visible and the completed one; a .wav file '
     'of a text that is spoken, or a sound that is encoded and decoded',
   )
-  parser.add_argument(
-    '--seed', type=int, help='of what is drawn or spoken (default: 0)'
-  )
+  parser.add_argument('--seed', type=int, help='of what is made (default: 0)')
   parser.add_argument(
     '--guidance',
     type=float,
-    help='how closely what is drawn or spoken follows the text (default: the '
-    "task's)",
+    help="how closely it follows the text (default: the task's)",
   )
   parser.add_argument(
     '--copies', type=int, help='drawings of each text (default: 1)'
