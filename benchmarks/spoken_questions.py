@@ -35,7 +35,7 @@ def main() -> None:
   parser.add_argument('--output', type=pathlib.Path, required=True)
   args = parser.parse_args()
   if shutil.which('flite') is None:
-    parser.error('there is no flite; apt-get install flite')
+    parser.error('flite is not installed; run: apt-get install flite')
   args.output.mkdir(parents=True)
   rows = []
   for number, (question, answer) in enumerate(make_questions()):

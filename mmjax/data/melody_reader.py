@@ -52,7 +52,7 @@ def read(samples: np.ndarray, rate: int) -> str | None:
   return best if alike[best] >= _ALIKE else None
 
 
-def holds(samples: np.ndarray, rate: int, text: str) -> bool:
+def holds(samples: np.ndarray, text: str, rate: int) -> bool:
   """Whether a sound has the melody that a text names."""
   return read(samples, rate) in re.findall(r'\w+', text)
 

@@ -3,13 +3,11 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from mmjax.data import (
-  contact_sheet,
   images,
   preprocess,
   shapes_detector,
@@ -24,7 +22,6 @@ from mmjax.types import Batch, Params
 Holds = Callable[[np.ndarray, str], bool]
 # Checks of images by data set.
 CHECKS: dict[str, Holds] = {'shapes': shapes_detector.holds}
-_DRAWN = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Judge:
   embed_texts: Callable[[Sequence[str]], Any] | None = None
 
 
-class Drawings:
+class Drawings(generating.Generated):
   """Draws an image of a text of each record, and says how many are right.
 
   With `holds`, it yields `NAME/right`, the fraction of images that have all
@@ -62,64 +59,62 @@ class Drawings:
   `NAME/true_clip_score` and `NAME/true_r1`; and `NAME/chance_r1`.
   """
 
+  _word: ClassVar[str] = 'drawings'
+  _right_means: ClassVar[str] = 'all of it is there'
+
   def __init__(
     self,
-    draw: Callable[[Params, Batch], Any],
-    draw_without: Callable[[Params, Batch], Any] | None,
+    make: generating.Make,
+    make_without: generating.Make | None,
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
     feature: str,
     condition: str,
     inputs: Sequence[str] = (),
-    batch_size: int,
-    num_examples: int = 0,
-    holds: Holds | None = None,
     judge: Judge | None = None,
     judge_feature: str = '',
     judge_text: str = '',
     name: str = 'drawings',
+    **settings: Any,
   ):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      draw: `predict.make_draw` with guidance.
-      draw_without: the same with guidance 0; None for a model that can't.
-      source: records with images and texts.
-      preprocessor: preprocessor that makes both.
-      feature: feature that is drawn.
-      condition: text feature that says what should be there.
+      make: argument of `Generated`, such as `predict.make_draw`.
+      make_without: argument of `Generated`.
+      source: argument of `Generated`.
+      preprocessor: argument of `Generated`.
+      feature: argument of `Generated`.
+      condition: argument of `Generated`.
       inputs: features of which images are drawn; () for the condition.
-      batch_size: number of examples at a time.
-      num_examples: number of records to use, the first ones; 0 for all.
-      holds: whether an image has what a text says; None for no such numbers.
       judge: what embeds images; None for no distances.
       judge_feature: feature that makes images as the judge reads them; '' for
         `feature`.
       judge_text: text feature with what the judge reads about an image; '' for
         the condition. Records without a text of it are left out.
       name: prefix of the metrics' names.
+      **settings: further arguments of `Generated`.
 
     Raises:
       ConfigError: if a judge has too few records for its distances.
     """
-    make_inputs = preprocessor.make_inputs
-    self._draw = spread.jit_over_mesh(draw, make_inputs)
-    self._draw_without = draw_without and spread.jit_over_mesh(
-      draw_without, make_inputs
+    super().__init__(
+      make,
+      make_without,
+      source,
+      preprocessor,
+      feature=feature,
+      condition=condition,
+      name=name,
+      **settings,
     )
-    self._source, self._preprocess = source, preprocessor
-    self._feature, self._condition = feature, condition
     self._inputs = tuple(inputs) or (condition,)
-    self._batch_size = batch_size
-    self._num = min(num_examples or len(source), len(source))
-    self._holds, self._name = holds, name
     self._judge, self._judge_feature = judge, judge_feature or feature
     self._judge_text = judge_text or condition
     if judge is not None:
       self._embed = spread.jit_over_mesh(judge.embed, dict)
       _check_number(name, self._num)
-    self._cells: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value), over the records with an image and a text.
@@ -127,14 +122,11 @@ class Drawings:
     Raises:
       ConfigError: if there are no such records.
     """
-    drawn, without, chosen = self._draw_all(params)
-    if not chosen:
-      raise ConfigError(
-        f'none of {self._num} records has both {self._feature!r} and '
-        f'{self._condition!r}, to compare drawings with'
-      )
-    records = [self._source[i] for i in chosen]
+    *made, records = self._generate(params, self._inputs, [self._judge_text])
     feature = self._preprocess[self._feature]
+    drawn, without = (
+      None if x is None else masked.to_pixels(feature, x) for x in made
+    )
     size = drawn.shape[1:3]
     true = [
       images.resize(images.decode(feature.get(r)), size, feature.resize)
@@ -142,26 +134,12 @@ class Drawings:
     ]
     means = [np.mean(x, axis=(0, 1, 2)) / 255 for x in (drawn, np.stack(true))]
     yield f'{self._name}/mean_error', float(np.abs(means[0] - means[1]).mean())
-    describe = lambda name: [
-      self._preprocess[name].list_evaluation_texts(r)[0] for r in records
-    ]
-    texts = describe(self._condition)
+    texts = self._describe(self._condition, records)
     if self._judge is not None:
-      asked = describe(self._judge_text)
+      asked = self._describe(self._judge_text, records)
       yield from self._compare(drawn, np.stack(true), asked)
-    right = None
-    if self._holds is not None:
-      right = [self._holds(*pair) for pair in zip(drawn, texts, strict=True)]
-      yield f'{self._name}/right', float(np.mean(right))
-      for name, others in (('unconditional', without), ('true', true)):
-        if others is None:
-          continue
-        held = [self._holds(*pair) for pair in zip(others, texts, strict=True)]
-        yield f'{self._name}/{name}', float(np.mean(held))
-    self._cells = [
-      (drawn[i], [(texts[i], self._find_color(right, i))])
-      for i in range(min(_DRAWN, len(drawn)))
-    ]
+    yield from self._check(texts, drawn, without, true)
+    self._keep(drawn[: generating.SHOWN], texts, drawn)
 
   def _compare(
     self, drawn: np.ndarray, true: np.ndarray, texts: Sequence[str]
@@ -200,42 +178,6 @@ class Drawings:
       batch = self._preprocess.prepare(**{self._judge_feature: list(whole)})
       rows.append(self._embed(self._judge.params, batch)[: len(part)])
     return np.concatenate(rows)
-
-  def render(self) -> Image.Image | None:
-    """Drawn images with their texts."""
-    if not self._cells:
-      return None
-    suffix = ' (green: all of it is there)' if self._holds else ''
-    title = f'{self._name}: drawn images{suffix}'
-    return contact_sheet.render(self._cells, title=title)
-
-  def _find_color(self, right: list[bool] | None, i: int) -> Any:
-    if right is None:
-      return contact_sheet.QUIET
-    return contact_sheet.RIGHT if right[i] else contact_sheet.WRONG
-
-  def _draw_all(
-    self, params: Params
-  ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-    """Images with and without the condition [N, H, W, 3], and the records."""
-    keys = [
-      key for name in self._inputs for key in self._preprocess[name].list_keys()
-    ]
-    made, chosen = generating.generate(
-      (self._draw, self._draw_without),
-      params,
-      self._source,
-      self._preprocess,
-      keys=keys,
-      needs={self._feature, self._condition, self._judge_text},
-      batch_size=self._batch_size,
-      number=self._num,
-    )
-    feature = self._preprocess[self._feature]
-    drawn, without = (
-      None if x is None else masked.to_pixels(feature, x) for x in made
-    )
-    return drawn, without, chosen
 
 
 def _check_number(name: str, number: int) -> None:

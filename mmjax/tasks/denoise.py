@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -126,6 +126,43 @@ def choose(task: _TaskType, **chosen: Any) -> _TaskType:
   return changed
 
 
+def make_of_texts(
+  run: base.TrainedModel,
+  task: Any,
+  texts: str | Sequence[str],
+  seed: int,
+  **chosen: Any,
+) -> np.ndarray:
+  """What the maker of a task makes of each text.
+
+  Args:
+    run: the trained model.
+    task: one with a `condition`, a `maker` and its `sampling` settings.
+    texts: one text or several.
+    seed: seed of the first text; text i gets `seed + i`.
+    **chosen: other settings of the task; None for its own.
+
+  Raises:
+    ConfigError: if a text is longer than the model reads, or a setting is not
+      legal.
+  """
+  texts = [texts] if isinstance(texts, str) else list(texts)
+  batch = make_texts_batch(run, task, texts, seed)
+  settings = choose(task, **chosen).sampling(run.preprocessor.features)
+  return np.asarray(run.predict(task.maker, batch, **settings))
+
+
+def write_no_lines(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  """The lines of a task whose results go to --output: none."""
+  del run, inputs, texts, beam_size
+  return []
+
+
 def make_seeds(seed: int, number: int) -> np.ndarray:
   """Seeds [N] of examples that are drawn together: `seed` and those after.
 
@@ -149,7 +186,7 @@ def make_texts_batch(
     run: the trained model.
     task: one with a `condition`, the name of a text feature.
     texts: the texts.
-    seed: of the first text.
+    seed: seed of the first text.
 
   Raises:
     ConfigError: if a text is longer than the model reads.

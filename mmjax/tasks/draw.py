@@ -40,25 +40,10 @@ def draw(
       or above 0 and not 1 where the model never drew without a text.
   """
   task = base.find_task(run, Draw)
-  texts = [texts] if isinstance(texts, str) else list(texts)
-  batch = denoise.make_texts_batch(run, task, texts, seed)
-  chosen = denoise.choose(task, guidance=guidance, steps=steps)
-  feature = run.preprocessor[task.feature]
-  images = run.predict(
-    task.maker, batch, **chosen.sampling(run.preprocessor.features)
+  images = denoise.make_of_texts(
+    run, task, texts, seed, guidance=guidance, steps=steps
   )
-  return masked.to_pixels(feature, np.asarray(images))
-
-
-def _lines(
-  run: base.TrainedModel,
-  inputs: Mapping[str, Any],
-  texts: Sequence[str],
-  beam_size: int,
-) -> list[str]:
-  """None: images go to --output."""
-  del run, inputs, texts, beam_size
-  return []
+  return masked.to_pixels(run.preprocessor[task.feature], images)
 
 
 def draw_cells(
@@ -106,7 +91,11 @@ class Draw(denoise.Denoise):
   methods: ClassVar[Mapping[str, Any]] = {'draw': draw}
   maker: ClassVar[Any] = staticmethod(predict.make_draw)
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
-    'text', _lines, needs_inputs=False, draw=draw_cells, needs_output_file=True
+    'text',
+    denoise.write_no_lines,
+    needs_inputs=False,
+    draw=draw_cells,
+    needs_output_file=True,
   )
 
   evaluation_only: ClassVar[tuple[str, ...]] = (

@@ -2,17 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 from mmjax import objectives
 from mmjax.data.features import Feature
-from mmjax.models import predict_tokens
-from mmjax.tasks import denoise, draw, draw_tokens
-from mmjax.types import FieldInfo
+from mmjax.tasks import denoise, draw, draw_tokens, written_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GenerateImage(draw.Draw):
+class GenerateImage(written_tokens.WrittenTokens, draw.Draw):
   """The model writes images after texts, one token after another.
 
   As Janus does: a decoder over text and tokens of images, that may be trained
@@ -21,25 +19,12 @@ class GenerateImage(draw.Draw):
 
   Attributes:
     drop_condition: fraction of examples that are trained with a void text.
-    guidance: factor of classifier-free guidance; 1 for none.
-    temperature: temperature of sampling; 0 for the likeliest tokens.
-    top_k: number of likeliest tokens to sample from; 0 for all.
-    top_p: least probability that the tokens to sample from have together.
   """
-
-  maker: ClassVar[Any] = staticmethod(predict_tokens.make_write_tokens)
 
   evaluation_only: ClassVar[tuple[str, ...]] = (
     *draw.Draw.evaluation_only,
-    'temperature',
-    'top_k',
-    'top_p',
+    *written_tokens.WrittenTokens.evaluation_only,
   )
-
-  guidance: denoise.Guidance = 3.0
-  temperature: Annotated[float, FieldInfo(minimum=0)] = 1.0
-  top_k: Annotated[int, FieldInfo(minimum=0)] = 0
-  top_p: Annotated[float, FieldInfo(above=0)] = 1.0
 
   def objective(
     self, features: Mapping[str, Feature]
@@ -54,12 +39,3 @@ class GenerateImage(draw.Draw):
     names = (*draw_tokens.DIFFUSION, 'steps')
     draw_tokens.refuse_other(self, names, 'of diffusion and of masked tokens')
     denoise.check_guidance(self.guidance, self.drop_condition)
-
-  def sampler_settings(self) -> dict[str, Any]:
-    return {
-      'objective': self.objective({}),
-      'temperature': float(self.temperature),
-      'top_k': self.top_k,
-      'top_p': float(self.top_p),
-      'guidance': float(self.guidance),
-    }

@@ -1,17 +1,17 @@
 """The task of making sounds of texts as tokens that are written in order."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mmjax import evaluators, objectives
 from mmjax.data.features import Feature, Sound
 from mmjax.evaluators import spoken
-from mmjax.models import predict_tokens
-from mmjax.tasks import base, denoise
-from mmjax.types import FieldInfo, Fraction
+from mmjax.tasks import base, denoise, written_tokens
+from mmjax.types import Fraction
 
 
 def speak(
@@ -38,26 +38,8 @@ def speak(
       or above 0 and not 1 where the model never spoke without a text.
   """
   task = base.find_task(run, GenerateSound)
-  texts = [texts] if isinstance(texts, str) else list(texts)
-  batch = denoise.make_texts_batch(run, task, texts, seed)
-  chosen = denoise.choose(task, guidance=guidance)
-  sounds = run.predict(
-    predict_tokens.make_write_tokens,
-    batch,
-    **chosen.sampling(run.preprocessor.features),
-  )
-  return np.clip(np.asarray(sounds), -1, 1)
-
-
-def _lines(
-  run: base.TrainedModel,
-  inputs: Mapping[str, Any],
-  texts: Sequence[str],
-  beam_size: int,
-) -> list[str]:
-  """None: the sound goes to --output."""
-  del run, inputs, texts, beam_size
-  return []
+  sounds = denoise.make_of_texts(run, task, texts, seed, guidance=guidance)
+  return np.clip(sounds, -1, 1)
 
 
 def _play(
@@ -76,7 +58,7 @@ def _play(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GenerateSound(base.Task):
+class GenerateSound(written_tokens.WrittenTokens, base.Task):
   """The model writes sounds after texts, one token after another.
 
   As `GenerateImage` does images, with the tokens of a `sound_autoencoder`, and
@@ -86,10 +68,6 @@ class GenerateSound(base.Task):
   Attributes:
     feature: feature of the kind sound.
     drop_condition: fraction of examples that are trained with a void text.
-    guidance: factor of classifier-free guidance; 1 for none.
-    temperature: temperature of sampling; 0 for the likeliest tokens.
-    top_k: number of likeliest tokens to sample from; 0 for all.
-    top_p: least probability that the tokens to sample from have together.
   """
 
   ability: ClassVar[str] = 'make sounds of texts'
@@ -103,23 +81,17 @@ class GenerateSound(base.Task):
   )
   methods: ClassVar[Mapping[str, Any]] = {'speak': speak}
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
-    'text', _lines, needs_inputs=False, play=_play, needs_output_file=True
+    'text',
+    denoise.write_no_lines,
+    needs_inputs=False,
+    play=_play,
+    needs_output_file=True,
   )
   # The text feature that says what to make, which the models read by this name.
   condition: ClassVar[str] = 'text'
-  evaluation_only: ClassVar[tuple[str, ...]] = (
-    'guidance',
-    'temperature',
-    'top_k',
-    'top_p',
-  )
 
   feature: str = 'sound'
   drop_condition: Fraction = 0.1
-  guidance: denoise.Guidance = 3.0
-  temperature: Annotated[float, FieldInfo(minimum=0)] = 1.0
-  top_k: Annotated[int, FieldInfo(minimum=0)] = 0
-  top_p: Annotated[float, FieldInfo(above=0)] = 1.0
 
   def objective(
     self, features: Mapping[str, Feature]
@@ -137,24 +109,18 @@ class GenerateSound(base.Task):
     return (self.feature, self.condition)
 
   def sampling(self, features: Mapping[str, Feature]) -> dict[str, Any]:
-    """Arguments of `predict_tokens.make_write_tokens`."""
-    return {
-      'objective': self.objective({}),
-      'shape': (features[self.feature].length,),
-      'temperature': float(self.temperature),
-      'top_k': self.top_k,
-      'top_p': float(self.top_p),
-      'guidance': float(self.guidance),
-    }
+    """Arguments of `maker`."""
+    shape = (features[self.feature].length,)
+    return {**self.sampler_settings(), 'shape': shape}
 
   def evaluators(
     self, context: base.EvalContext
   ) -> dict[str, evaluators.Evaluator]:
     name = f'{context.prefix}spoken'
     settings = self.sampling(context.preprocessor.features)
-    make = lambda **more: predict_tokens.make_write_tokens(
-      context.model, **(settings | more)
-    )
+    check = spoken.CHECKS.get(context.config.data.name.split('/')[0])
+    rate = context.preprocessor[self.feature].rate
+    make = lambda **more: self.maker(context.model, **(settings | more))
     return {
       name: evaluators.Spoken(
         make(),
@@ -163,7 +129,7 @@ class GenerateSound(base.Task):
         context.preprocessor,
         feature=self.feature,
         condition=self.condition,
-        holds=spoken.CHECKS.get(context.config.data.name.split('/')[0]),
+        holds=check and functools.partial(check, rate=rate),
         name=name,
         **context.settings(),
       )

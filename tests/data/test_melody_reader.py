@@ -22,8 +22,8 @@ def test_all_numbers_of_tones_are_read(melody):
     for length in (4_400, 4_160):
       sound = make(melody, number, length)
       assert melody_reader.read(sound, RATE) == melody
-      assert melody_reader.holds(sound, RATE, f'{melody} tones, a star')
-  assert not melody_reader.holds(sound, RATE, 'tones')
+      assert melody_reader.holds(sound, f'{melody} tones, a star', RATE)
+  assert not melody_reader.holds(sound, 'tones', RATE)
 
 
 def test_what_is_no_melody_is_read_as_none():

@@ -1,5 +1,6 @@
 """Speaking: what is refused, what a run gives, and what is measured."""
 
+import functools
 import types
 
 import flax.linen as nn
@@ -101,7 +102,8 @@ def test_sounds_are_right_where_the_reader_says_so():
     feature='sound',
     condition='text',
     batch_size=2,
-    holds=melody_reader.holds,
+    holds=functools.partial(melody_reader.holds, rate=4_000),
+    name='spoken',
   )
   assert evaluator.render() is None
   found = dict(evaluator.run({}))
