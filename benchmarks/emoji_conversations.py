@@ -1,25 +1,30 @@
-r"""Writes conversations about drawings of emoji, as a table for import.
+r"""Writes conversations about drawings, as a table for import.
 
 Most conversations of training show several numbered drawings at once, whose
 names are the answer, a line each: so few tokens a drawing that a small model
 sees each often. The others have a drawing a turn, and an answer about each: its
 name, its group, or whether a tag belongs to it. Held-out ones have one drawing
-and one question. The input are the tars that
-`configs/contrastive_emoji.py` describes, one a drawing style:
+and one question. The input are emoji, in the tars that
+`configs/contrastive_emoji.py` describes, one a drawing style, and with
+`--stamps` the drawings with captions that `benchmarks/debian_data.py` unpacks
+to ROOT:
 
   python -m benchmarks.emoji_conversations --input='emoji/*.tar' \
-    --output=emoji_chat --model=SmolLM2-135M-Instruct.Q4_1.gguf
+    --stamps=ROOT --output=emoji_chat --model=SmolLM2-135M-Instruct.Q4_1.gguf
   mmjax data import --format=jsonl --input=emoji_chat/conversations.jsonl \
     --name=emoji_chat --fields=photos=images:messages,turns=turns:messages \
     --split_names=known_names=known_names,known_groups=known_groups,\
 known_tags=known_tags,unseen_names=unseen_names,\
-unseen_groups=unseen_groups,unseen_tags=unseen_tags
+unseen_groups=unseen_groups,unseen_tags=unseen_tags,\
+stamps_names=stamps_names,stamps_groups=stamps_groups
 
 Concepts have the splits of `emoji` there. `train` has those of its training in
 the styles other than the held-out one, each several times, in other company.
 `known_...` have the same concepts in the held-out style, and `unseen_...` those
 of `test` in all styles. `validation` has the names of training's concepts in
-the held-out style as well, of a tenth of them, which `known_...` lack.
+the held-out style as well, of a tenth of them, which `known_...` lack. A tenth
+of the stamps is in `stamps_...`, and not in training; a stamp's name is its
+caption's first sentence, and its group the folder that it is in.
 
 With `--model`, training also has conversations of words alone: questions about
 training's names and tags, with the first sentence of what that language model
@@ -36,6 +41,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mmjax
+from benchmarks import debian_data
 from mmjax.data import splitting
 from mmjax.pretrained import chats
 
@@ -44,6 +50,12 @@ _SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 _NAME = 'What is this?'
 _GROUP = 'Which group is it from?'
 _LIST = 'Name each.'
+# Asked of stamps, whose captions are descriptions, and whose groups are others.
+_DESCRIBE = 'Describe it.'
+_KIND = 'What kind is it?'
+_DESCRIBE_LIST = 'Describe each.'
+_STAMPS = 'stamps'
+_MOST_WORDS = 6  # Of a stamp's caption.
 _SYSTEM = 'You name drawings.'
 _LISTED = 9  # Drawings of a list: their numbers are one token each.
 _DRAWINGS = 6  # Of a conversation with a drawing a turn.
@@ -62,6 +74,7 @@ def main() -> None:
   )
   parser.add_argument('--input', required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True)
+  parser.add_argument('--stamps', type=pathlib.Path)
   parser.add_argument('--model')
   args = parser.parse_args()
   paths = sorted(map(pathlib.Path, glob.glob(args.input)))
@@ -74,6 +87,8 @@ def main() -> None:
       file = args.output / f'{sample["style"]}-{sample["hexcode"]}.png'
       file.write_bytes(sample.pop('image'))
       samples.append({**sample, 'file': file.name})
+  if args.stamps:
+    samples += read_stamps(args.stamps, args.output)
   rows = list(make_rows(samples))
   if args.model:
     rows += ask_words(args.model, samples)
@@ -98,6 +113,26 @@ def read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     }
 
 
+def read_stamps(
+  root: pathlib.Path, output: pathlib.Path
+) -> Iterator[dict[str, Any]]:
+  """Yields stamps of short captions, and writes a small copy of each."""
+  stamps = []
+  for stamp in debian_data.read_stamps(root):
+    caption = stamp['caption'].partition('. ')[0].rstrip('.')
+    if len(caption.split()) <= _MOST_WORDS:
+      stamps.append({**stamp, 'caption': caption})
+  for stamp in debian_data.write_small_images(stamps, root, output / _STAMPS):
+    yield {
+      'hexcode': stamp['id'],
+      'caption': stamp['caption'],
+      'tags': [],
+      'group': stamp['kind'],
+      'style': _STAMPS,
+      'file': stamp['image'],
+    }
+
+
 def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
   """Yields one row per conversation, in an order that a seed determines."""
   rng = random.Random(0)
@@ -106,32 +141,43 @@ def make_rows(samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
   for sample in sorted(samples, key=lambda sample: sample['file']):
     concept = splitting.assign(sample['hexcode'], _SPLITS)
     is_held_out = sample['style'] == HELD_OUT
-    asked = {
-      'names': (_NAME, sample['caption']),
-      'groups': _ask_group(sample),
-      'tags': _ask_tag(sample, tags, rng),
-    }
+    asked = _ask_all(sample, tags, rng)
     if concept == 'train' and not is_held_out:
       learnt.append(sample)
     elif concept == 'train' and _is_for_validation(sample):
       yield _make_row('validation', [(sample, *asked['names'])])
     elif concept in ('train', 'test'):
-      seen = 'known' if concept == 'train' else 'unseen'
+      splits = 'known' if concept == 'train' else 'unseen'
+      if sample['style'] == _STAMPS:
+        splits = _STAMPS
       for name, pair in asked.items():
-        yield _make_row(f'{seen}_{name}', [(sample, *pair)])
+        yield _make_row(f'{splits}_{name}', [(sample, *pair)])
+  stamps = [sample for sample in learnt if sample['style'] == _STAMPS]
+  emoji = [sample for sample in learnt if sample['style'] != _STAMPS]
   for _ in range(_ROUNDS):
-    rng.shuffle(learnt)
-    begin = int(_LISTS * len(learnt))
-    for start in range(0, begin, _LISTED):
-      yield _make_list(learnt[start : min(start + _LISTED, begin)])
-    for start in range(begin, len(learnt), _DRAWINGS):
-      yield _make_row(
-        'train',
-        [
-          (sample, *_ask(sample, tags, rng))
-          for sample in learnt[start : start + _DRAWINGS]
-        ],
-      )
+    yield from _make_round(emoji, _LIST, tags, rng)
+    yield from _make_round(stamps, _DESCRIBE_LIST, tags, rng)
+
+
+def _make_round(
+  learnt: list[dict[str, Any]],
+  question: str,
+  tags: Sequence[str],
+  rng: random.Random,
+) -> Iterator[dict[str, Any]]:
+  """Yields conversations of training that have each drawing once."""
+  rng.shuffle(learnt)
+  begin = int(_LISTS * len(learnt))
+  for start in range(0, begin, _LISTED):
+    yield _make_list(learnt[start : min(start + _LISTED, begin)], question)
+  for start in range(begin, len(learnt), _DRAWINGS):
+    yield _make_row(
+      'train',
+      [
+        (sample, *_ask(sample, tags, rng))
+        for sample in learnt[start : start + _DRAWINGS]
+      ],
+    )
 
 
 def ask_words(
@@ -177,14 +223,27 @@ def _ask(
   sample: dict[str, Any], tags: Sequence[str], rng: random.Random
 ) -> tuple[str, str]:
   """A question of training: a name in half of all cases."""
+  asked = _ask_all(sample, tags, rng)
   kind = rng.random()
   if kind < 0.5:
-    return _NAME, sample['caption']
-  return _ask_group(sample) if kind < 0.7 else _ask_tag(sample, tags, rng)
+    return asked['names']
+  return asked['groups'] if kind < 0.7 else list(asked.values())[-1]
 
 
-def _ask_group(sample: dict[str, Any]) -> tuple[str, str]:
-  return _GROUP, sample['group'].replace('-', ' and ')
+def _ask_all(
+  sample: dict[str, Any], tags: Sequence[str], rng: random.Random
+) -> dict[str, tuple[str, str]]:
+  """Each kind of question about a drawing, with its answer."""
+  if sample['style'] == _STAMPS:
+    return {
+      'names': (_DESCRIBE, sample['caption']),
+      'groups': (_KIND, sample['group']),
+    }
+  return {
+    'names': (_NAME, sample['caption']),
+    'groups': (_GROUP, sample['group'].replace('-', ' and ')),
+    'tags': _ask_tag(sample, tags, rng),
+  }
 
 
 def _ask_tag(
@@ -213,7 +272,9 @@ def _make_row(
   return {'split': split, 'messages': messages}
 
 
-def _make_list(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _make_list(
+  samples: Sequence[dict[str, Any]], question: str
+) -> dict[str, Any]:
   """A row of training: numbered drawings, and their names."""
   content, names = [], []
   for number, sample in enumerate(samples, 1):
@@ -222,7 +283,7 @@ def _make_list(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
       {'type': 'image', 'image': sample['file']},
     ]
     names.append(f'{number} {sample["caption"]}')
-  content.append({'type': 'text', 'text': _LIST})
+  content.append({'type': 'text', 'text': question})
   messages = [
     {'role': 'system', 'content': _SYSTEM},
     {'role': 'user', 'content': content},

@@ -66,26 +66,20 @@ class PixelShuffle(nn.Module):
       x = norm.make_norm(self.norm, self.norm_epsilon, self.dtype, name='norm')(
         x
       )
-    settings = {'use_bias': self.use_bias, 'dtype': self.dtype}
-    if not self.mlp_dim:
-      return mlp.Linear(self.width, **settings, name='linear')(x, train=train)
-    return mlp.Mlp(
-      self.width,
-      self.mlp_dim,
-      activation=self.activation,
-      **settings,
-      name='mlp',
-    )(x, train=train)
+    return _project(self, x, self.use_bias, train)
 
 
 class AveragePool(nn.Module):
   """The mean of each square of an image's grid, normalised and projected.
 
-  As in Gemma 3 (Gemma Team 2025, section 2.1, in their code).
+  As in Gemma 3 (Gemma Team 2025, section 2.1, in their code), whose projection
+  is one dense layer.
 
   Attributes:
     width: D of the result.
     factor: side of a square in tokens.
+    mlp_dim: hidden size of an MLP; 0 for one dense layer without biases.
+    activation: activation of the MLP.
     norm: norm of the means, as `Block.norm`.
     norm_epsilon: added to the variance.
     dtype: dtype of the computation.
@@ -93,6 +87,8 @@ class AveragePool(nn.Module):
 
   width: Size
   factor: Size
+  mlp_dim: int = 0
+  activation: str = 'gelu'
   norm: str = 'rmsnorm'
   norm_epsilon: Positive = 1e-6
   dtype: Any = jnp.float32
@@ -119,9 +115,25 @@ class AveragePool(nn.Module):
       r=side // self.factor,
     )
     x = norm.make_norm(self.norm, self.norm_epsilon, self.dtype, name='norm')(x)
-    return mlp.Linear(
-      self.width, use_bias=False, dtype=self.dtype, name='linear'
-    )(x, train=train)
+    return _project(self, x, bool(self.mlp_dim), train)
+
+
+def _project(
+  connector: PixelShuffle | AveragePool, x: Array, use_bias: bool, train: bool
+) -> Array:
+  """A connector's dense layer, or its MLP where it has a hidden size."""
+  settings = {'use_bias': use_bias, 'dtype': connector.dtype}
+  if not connector.mlp_dim:
+    return mlp.Linear(connector.width, **settings, name='linear')(
+      x, train=train
+    )
+  return mlp.Mlp(
+    connector.width,
+    connector.mlp_dim,
+    activation=connector.activation,
+    **settings,
+    name='mlp',
+  )(x, train=train)
 
 
 def _find_side(number: int, factor: int, name: str) -> int:

@@ -27,6 +27,17 @@ def test_average_pool_takes_the_mean_of_squares(draw):
     module.apply({'params': params}, values[:, :9], train=False)
 
 
+def test_squares_of_one_token_are_the_same_joined_or_averaged(draw):
+  values = jnp.arange(8.0).reshape(1, 4, 2) ** 2
+  settings = {'factor': 1, 'mlp_dim': 5, 'norm': 'layernorm'}
+  joined = mnn.PixelShuffle(3, **settings)
+  params = draw(joined, values, train=False)
+  np.testing.assert_array_equal(
+    mnn.AveragePool(3, **settings).apply(params, values, train=False),
+    joined.apply(params, values, train=False),
+  )
+
+
 def test_pixel_shuffle_joins_squares():
   values = jnp.arange(32.0).reshape(1, 16, 2)  # A grid of 4 x 4.
   module = mnn.PixelShuffle(8)
