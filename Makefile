@@ -66,9 +66,10 @@ format: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build *.egg-info
 
+# Python compiles what is imported, a small part of what is installed.
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet --no-compile -e .
 	touch $@
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/.installed

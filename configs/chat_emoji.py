@@ -65,6 +65,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       'unseen_names',
       'unseen_groups',
       'unseen_tags',
+      'stamps_names',
+      'stamps_groups',
     ),
     features=dict(
       turns=dict(
@@ -80,15 +82,27 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
         size=64,
         number=72,
         augment=(
+          # As the tower had: what is learnt here has to bear other styles too.
           dict(name='outline', p=0.3),
-          dict(name='warp', scale=(0.7, 1.2), degrees=8, fill=255),
+          dict(name='sharpness', p=0.5),
+          dict(
+            name='warp',
+            scale=(0.5, 1.4),
+            degrees=12,
+            shear=0.15,
+            elastic=0.05,
+            fill=255,
+          ),
+          dict(name='flip'),
           dict(
             name='color_jitter',
-            brightness=0.3,
-            contrast=0.3,
-            saturation=0.5,
+            brightness=0.4,
+            contrast=0.4,
+            saturation=0.8,
             hue=0.03,
+            grey=0.1,
           ),
+          dict(name='cutout', size=0.3, p=0.5),
         ),
       ),
     ),
@@ -98,7 +112,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     placeholders=(16,),  # '<empty_output>'
     vision=dict(name='resnet'),
     projector=dict(
-      name='pixel_shuffle',
+      name='average_pool',
       width=576,
       factor=4,
       mlp_dim=1024,

@@ -52,7 +52,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
-    config.train.steps = 200
+    config.train.steps = 160
     config.train.batch_size = 64
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
