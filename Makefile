@@ -23,6 +23,8 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: quickstart test test-oracles test-tpu docs check format clean
 
+# Python keeps what it compiled, also where PYTHONDONTWRITEBYTECODE is set.
+quickstart: export PYTHONDONTWRITEBYTECODE :=
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
 quickstart: $(VENV)/.installed
 	$(BIN)/mmjax data prepare shapes/small
