@@ -50,8 +50,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
-    config.train.update(steps=240, batch_size=32, eval_every=0)
+    config.train.update(steps=200, batch_size=32, eval_every=0)
     # In so few steps, AdamW would get hardly a caption right.
-    config.optimizer.update(name='muon', lr=6e-3, warmup_steps=20)
+    config.optimizer.update(name='muon', lr=8e-3, warmup_steps=20)
     config.eval.num_examples = 200
   return config
