@@ -5,8 +5,8 @@ r"""A captioner on `shapes`: a small ResNet and a causal decoder.
 
 Measured on 2026-11-22, jax 0.10.2, one CPU core that other work shared: 11
 minutes; of 500 test captions 0.996 are exactly a reference, on the
-compositional split 0.966. With `:runlocal`, on 2026-11-29, 0.925 of 200 test
-captions are, after 8 minutes on a part of two busy cores.
+compositional split 0.966. With `:runlocal`, on 2026-12-01, 0.565 of 200 test
+captions are, and 0.345 of the compositional split, after a minute.
 """
 
 import ml_collections
