@@ -12,13 +12,14 @@ nothing here was trained on, are held out, from the tower too:
     --config.data.train_split=train --config.train.steps=1200 \
     --workdir=runs/emoji_tower
   decoder=SmolLM2-135M-Instruct.Q4_1.gguf
-  python -m experiments.chat --config=configs/chat_emoji.py \
+  python -m experiments.chat --config=configs/chat_emoji.py --nokeep_memory \
     --config.init_from=vision=runs/emoji_tower,decoder=$decoder \
     --workdir=runs/chat_emoji
 
 `benchmarks/emoji_conversations.py` makes the data set: mostly lists of nine
 numbered drawings, several packed a row, so that a step has some 130 drawings;
-beside them conversations with a drawing a turn, and some without drawings.
+beside them conversations with a drawing a turn, and some without drawings. For
+the flag `--nokeep_memory`, see docs/cpus.md.
 
 Measured on 2026-12-01, before stamps were among the conversations, jax 0.10.2,
 one CPU core beside other work: 22 minutes for a tower of 1,200 steps, 87 for

@@ -10,11 +10,10 @@ import sys
 import jax
 
 # Of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 # Of Linux' asm-generic/mman-common.h.
 _MADV_HUGEPAGE = 14
 _PAGE = 2 << 20
-_LARGEST = (1 << 31) - 1  # Bytes of an array in the heap; the most of an int.
 
 
 def keep_memory(fraction: float = 0.5) -> bool:
@@ -24,9 +23,7 @@ def keep_memory(fraction: float = 0.5) -> bool:
   again. By default, glibc returns them to the kernel, which clears each page of
   4 KiB again at the next step. Here all threads share one heap, which never
   shrinks; its first part is reserved as addresses, without memory, in huge
-  pages. Arrays of 2 GiB or more are still returned: in a heap, what is put
-  where one was would leave no place for the next one, and so steps would take
-  more and more memory.
+  pages.
 
   To be called before JAX starts its threads, with its first array or question
   for devices: threads that are there keep heaps of their own.
@@ -49,9 +46,7 @@ def keep_memory(fraction: float = 0.5) -> bool:
   libc.free.argtypes = [ctypes.c_void_p]
   libc.sbrk.argtypes = [ctypes.c_ssize_t]
   libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-  if not libc.mallopt(_MMAP_THRESHOLD, _LARGEST):
-    # An older glibc, which refuses thresholds as high as this.
-    libc.mallopt(_MMAP_MAX, 0)
+  libc.mallopt(_MMAP_MAX, 0)
   libc.mallopt(_TRIM_THRESHOLD, -1)
   libc.mallopt(_ARENA_MAX, 1)
   memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 _PROGRAM = """
-import numpy as np
 from mmjax.training import allocator
 print(allocator.keep_memory(fraction=0.05))
 block = b'x' * (100 << 20)  # Above the threshold of mmap.
@@ -22,14 +21,8 @@ for line in open('/proc/self/smaps'):
   elif in_heap and line.startswith('VmFlags'):
     print(name, 'hg' in line.split())
 del block
-def count_bytes(name):
-  (line,) = [s for s in open('/proc/self/status') if s.startswith(name)]
-  return int(line.split()[1]) << 10
-print(count_bytes('VmRSS') > 100 << 20)
-before = count_bytes('VmSize')
-large = np.empty(4 << 30, np.uint8)
-del large
-print(count_bytes('VmSize') < before + (1 << 30))
+size = [s for s in open('/proc/self/status') if s.startswith('VmRSS')][0]
+print(int(size.split()[1]) > 100 << 10)
 """
 
 
@@ -37,7 +30,7 @@ print(count_bytes('VmSize') < before + (1 << 30))
   sys.platform != 'linux' or platform.libc_ver()[0] != 'glibc',
   reason='glibc on Linux',
 )
-def test_memory_is_kept_in_huge_pages_but_that_of_the_largest_arrays():
+def test_memory_is_kept_in_huge_pages():
   run = subprocess.run(
     [sys.executable, '-c', _PROGRAM],
     capture_output=True,
@@ -45,7 +38,7 @@ def test_memory_is_kept_in_huge_pages_but_that_of_the_largest_arrays():
     check=True,
     env={'JAX_PLATFORMS': 'cpu'},
   )
-  assert run.stdout.split() == ['True', '[heap]', 'True', 'True', 'True']
+  assert run.stdout.split() == ['True', '[heap]', 'True', 'True']
 
 
 def test_malloc_stays_as_the_environment_sets_it():
