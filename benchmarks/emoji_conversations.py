@@ -227,7 +227,7 @@ def _ask(
   kind = rng.random()
   if kind < 0.5:
     return asked['names']
-  return asked['groups'] if kind < 0.7 else list(asked.values())[-1]
+  return asked['groups' if kind < 0.7 or 'tags' not in asked else 'tags']
 
 
 def _ask_all(
